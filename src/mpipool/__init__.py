@@ -1,0 +1,1 @@
+"""Elastic groups of MPI ranks for survey processing."""

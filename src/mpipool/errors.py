@@ -1,0 +1,123 @@
+"""What can go wrong, split by whose fault it was.
+
+Every error holds its facts as attributes, says one sentence with what was wrong, where, and what
+to do, and survives pickling (a test round-trips each class).
+"""
+
+from __future__ import annotations
+
+
+class MpipoolError(Exception):
+    """Anything that mpipool itself reports. Catch this to catch them all."""
+
+
+class UsageError(MpipoolError, ValueError):
+    """The call or the command line makes no sense; nothing was started."""
+
+
+class UnpicklableError(MpipoolError, TypeError):
+    """A function, an argument or a result can't be sent to another process.
+
+    Attributes
+    ----------
+    what : str
+        Which object, for example ``"item 3"`` or ``"the result"``.
+    reason : str
+        What the pickler said.
+    """
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(what, reason)
+        self.what, self.reason = what, reason
+
+    def __str__(self) -> str:
+        return f"{self.what} can't be sent to another process: {self.reason}"
+
+
+class TaskError(MpipoolError):
+    """A task failed for good, in a way that left no exception of its own.
+
+    Attributes
+    ----------
+    task : str
+        Which task: its stage and data ID, or its index in the scatter.
+    reason : str
+        What happened to it.
+    stderr : str
+        The end of what its executor wrote to standard error.
+    """
+
+    def __init__(self, task: str, reason: str, stderr: str = "") -> None:
+        super().__init__(task, reason, stderr)
+        self.task, self.reason, self.stderr = task, reason, stderr
+
+    def __str__(self) -> str:
+        tail = f"\n--- end of its standard error ---\n{self.stderr}" if self.stderr else ""
+        return f"{self.task}: {self.reason}{tail}"
+
+
+class ExecutorDied(TaskError):
+    """The process that ran the task ended: a signal, ``os._exit``, the kernel's memory killer."""
+
+
+class RemoteTraceback(Exception):  # noqa: N818 - it is a carrier, shown as the cause of another
+    """Carries the text of a traceback from another process, as the ``__cause__`` of its error."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return "\n" + self.text
+
+
+class WorldLost(MpipoolError):
+    """The agent went away: the job is being killed, or rank 0's agent died."""
+
+
+class CheckpointError(MpipoolError):
+    """The run database can't be used. Nothing was changed in it.
+
+    Attributes
+    ----------
+    path : str
+        The database.
+    reason : str
+        What is wrong with it, and what to do.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path, self.reason = path, reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+class CheckpointLocked(CheckpointError):
+    """Another live run holds the database."""
+
+
+class CheckpointMismatch(CheckpointError):
+    """The database was made with another configuration."""
+
+
+class LockLost(CheckpointError):
+    """Another run took the database over: this one stops without writing."""
+
+
+class InvalidEvent(MpipoolError):
+    """A state machine was given an event that is not legal in its state: a bug in mpipool.
+
+    Attributes
+    ----------
+    machine, event, reason : str
+        Where, what came, and why it can't be.
+    """
+
+    def __init__(self, machine: str, event: str, reason: str) -> None:
+        super().__init__(machine, event, reason)
+        self.machine, self.event, self.reason = machine, event, reason
+
+    def __str__(self) -> str:
+        return f"{self.machine} can't take {self.event}: {self.reason}"
