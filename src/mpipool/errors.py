@@ -60,7 +60,7 @@ class ExecutorDied(TaskError):
     """The process that ran the task ended: a signal, ``os._exit``, the kernel's memory killer."""
 
 
-class RemoteTraceback(Exception):  # noqa: N818 - it is a carrier, shown as the cause of another
+class RemoteTraceback(Exception):
     """Carries the text of a traceback from another process, as the ``__cause__`` of its error."""
 
     def __init__(self, text: str) -> None:

@@ -7,7 +7,7 @@ from typing import NewType
 Rank = NewType("Rank", int)
 
 ScatterId = NewType("ScatterId", int)
-"""Unique in one run's session: the leader's rank in the upper bits, a serial number in the lower."""
+"""Unique in one session of a run: leader's rank in the upper bits, a serial number below."""
 
 LeaseId = NewType("LeaseId", int)
 """Never reused, so a stale reply is recognisable. Negative: a leader's loan of its own core."""

@@ -67,9 +67,11 @@ class Lend(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Return(Message):
-    """Leader to broker: no task of mine is on the rank any more."""
+    """Leader to broker: no task of mine is on the rank any more; so much still waits here."""
 
     lease: LeaseId
+    queued: int
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,13 +132,13 @@ class Recall(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Records(Message):
-    """Leader to broker: put these outcomes on disk. Parts: table, details, results to keep."""
+    """Leader to broker: put these outcomes on disk. Parts: table, details, results of each batch.
 
-    scatter: ScatterId
-    rank: Rank
-    """Which rank ran them."""
-    first: int
-    attempt: int
+    Results are those to keep in the records: of keyed tasks, and short ones only.
+    """
+
+    batches: tuple[int, ...]
+    """Five integers for each batch: scatter, rank that ran it, first task, attempt, 1 if keyed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,8 +188,6 @@ class Open(Message):
     retries: int
     recorded: bool
     keyed: bool
-    task: int
-    """Index of the caller's running task in its chunk's scatter; -1 in the script."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,6 +236,13 @@ class Run(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Kill(Message):
+    """Agent to guard: end the process at once, with what it has started."""
+
+    executor: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Started(Message):
     """Guard to agent: the process runs. Its sockets come along as file descriptors."""
 
@@ -255,7 +262,7 @@ class Exited(Message):
 
 
 LOCAL_MESSAGES: Final[tuple[type[Message], ...]] = (
-    Open, Items, Results, Abandon, Leave, Fork, Run, Started, Exited,
+    Open, Items, Results, Abandon, Leave, Fork, Run, Kill, Started, Exited,
 )  # fmt: skip
 
 
@@ -285,7 +292,9 @@ def _unpack_integers(packed: bytes) -> tuple[int, ...]:
 
 
 def _layout(make: type[Message]) -> _Layout:
-    scalars, formats, others = [], "", []
+    scalars: list[str] = []
+    formats = "<B"
+    others: list[tuple[str, Callable[[Any], bytes], Callable[[bytes], Any]]] = []
     for name, hint in get_type_hints(make).items():
         kind = getattr(hint, "__supertype__", hint)
         if name in {"parts", "code"}:
@@ -299,7 +308,7 @@ def _layout(make: type[Message]) -> _Layout:
             others.append((name, bytes, bytes))
         else:
             others.append((name, _pack_integers, _unpack_integers))
-    return _Layout(make, tuple(scalars), struct.Struct("<B" + formats), tuple(others))  # type: ignore[arg-type]
+    return _Layout(make, tuple(scalars), struct.Struct(formats), tuple(others))
 
 
 _LAYOUTS: Final[dict[int, _Layout]] = {}
@@ -318,7 +327,8 @@ def encode(message: Message) -> list[Buffer]:
     for name, pack, _ in layout.others:
         packed = pack(getattr(message, name))
         header += (_U32.pack(len(packed)), packed)
-    header.append(struct.pack(f"<I{len(message.parts)}Q", len(message.parts), *map(len, message.parts)))
+    sizes = [len(part) for part in message.parts]
+    header.append(struct.pack(f"<I{len(sizes)}Q", len(sizes), *sizes))
     return [b"".join(header), *message.parts]
 
 

@@ -21,12 +21,18 @@ FAILED: Final = 1
 LOST: Final = 2
 """The attempt ended through no fault of the task (its guard was killed); it is tried again."""
 
+REDO: Final = 3
+"""It ran, but its outcome went down with a later task of its chunk; it is run again."""
+
 STATE_NAMES: Final = {DONE: "done", FAILED: "failed", LOST: "lost"}
 
 ENTRY: Final = struct.Struct("<BxxxIdffIxxxxQ")
 """state, length of details, start (s since the epoch), wall (s), CPU (s), peak (KiB), result."""
 
 SIZE: Final = struct.Struct("<Q")
+
+KEY_LENGTH: Final = struct.Struct("<I")
+"""In front of a keyed item: the length of its key, then the key as JSON, then the pickled item."""
 
 KEPT_IN_RECORD: Final = 64 * 1024
 """Results up to this many bytes are kept in the record; larger ones in a file of their own."""
@@ -112,3 +118,17 @@ def load_details(details: memoryview | bytes) -> dict[str, Any]:
     """Decode the details of one outcome; empty where there are none."""
     loaded: dict[str, Any] = json.loads(bytes(details)) if len(details) else {}
     return loaded
+
+
+def key_prefix(digest: bytes, data_id: str, attempts: int) -> bytes:
+    """Encode what stands in front of a keyed item; ``attempts`` were made in earlier sessions."""
+    key = {"digest": digest.hex(), "data_id": data_id, "attempt": attempts}
+    encoded = dump_details(key)
+    return KEY_LENGTH.pack(len(encoded)) + encoded
+
+
+def cut_key(item: memoryview) -> tuple[dict[str, Any], memoryview]:
+    """Cut a keyed item into its key and the pickled item."""
+    (length,) = KEY_LENGTH.unpack_from(item)
+    start = KEY_LENGTH.size + length
+    return load_details(item[KEY_LENGTH.size : start]), item[start:]

@@ -1,0 +1,1 @@
+"""Survey drivers: which function runs on which data ID. The parallelism is in `mpipool`."""

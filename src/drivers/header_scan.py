@@ -1,0 +1,148 @@
+"""The task of `ingestDriver`: one file's headers become rows of the registry, or a reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from astropy.io import fits
+
+from drivers.fits_layout import HduLayout, read_layout
+from drivers.frame_error import FrameError
+from drivers.instruments import INSTRUMENTS, identify, is_companion
+from drivers.instruments.description import Instrument, first, number
+from drivers.registry import RawFrame
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What one file holds.
+
+    Attributes
+    ----------
+    path : str
+        The file, absolute.
+    frames : tuple of RawFrame
+        Its images, one for each detector.
+    problems : tuple of str
+        What was wrong with it, or with one of its images.
+    companion : bool
+        Whether it is a mask, a weight or a table that belongs to an image.
+    """
+
+    path: str
+    frames: tuple[RawFrame, ...] = ()
+    problems: tuple[str, ...] = ()
+    companion: bool = False
+
+
+def scan_file(path: str) -> Scan:
+    """Read all headers of a file once, and check that the file is whole."""
+    file = Path(path)
+    if is_companion(file.name):
+        return Scan(path, companion=True)
+    frames, problems = [], []
+    try:
+        units = read_layout(file)
+        images = [unit for unit in units if _is_image(unit)]
+        if not images:
+            raise FrameError("holds no image")
+    except FrameError as error:
+        return Scan(path, problems=(str(error),))
+    for unit in images:
+        try:
+            frames.append(_frame(file, units[0].header, unit))
+        except FrameError as error:
+            where = f"HDU {unit.index}: " if len(images) > 1 else ""
+            problems.append(f"{where}{error}")
+    return Scan(path, frames=tuple(frames), problems=tuple(problems))
+
+
+def _is_image(unit: HduLayout) -> bool:
+    return len(unit.shape) == 2 and min(unit.shape) > 0
+
+
+def merged_header(primary: fits.Header, extension: fits.Header) -> dict[str, Any]:
+    """Return the keywords of the primary header, overridden by those of the image's own."""
+    merged: dict[str, Any] = {}
+    for header in (primary, extension):
+        for keyword in header:
+            if keyword and keyword not in ("COMMENT", "HISTORY"):
+                merged[keyword] = _value(header, keyword)
+    return merged
+
+
+def _value(header: fits.Header, keyword: str) -> Any:
+    try:
+        return header[keyword]
+    except fits.VerifyError:  # an illegal card, which only matters if we need it: then it is absent
+        return None
+
+
+def _frame(file: Path, primary: fits.Header, unit: HduLayout) -> RawFrame:
+    header = merged_header(primary, unit.header)
+    # The image's, not those of the table that holds it compressed.
+    header["NAXIS2"], header["NAXIS1"] = unit.shape
+    camera = identify(header)
+    if camera is None:
+        raise FrameError(_unknown(header))
+    if camera.readout is not None:
+        camera.readout.amplifiers(header)  # raises if the frame is not as described
+    rows, columns = unit.shape
+    _require_wcs(header)
+    stat = file.stat()
+    return RawFrame(
+        visit=_integer(camera, "visit", header, file.name),
+        ccd=_integer(camera, "ccd", header, file.name),
+        filter=str(_required(camera, "filter", header, file.name)).strip(),
+        instrument=camera.name,
+        exptime=number(first(camera.exptime, header, file.name)),
+        mjd=number(first(camera.mjd, header, file.name)),
+        object=str(first(camera.object, header, file.name) or "").strip(),
+        width=columns,
+        height=rows,
+        path=str(file),
+        hdu=unit.index,
+        size=stat.st_size,
+        mtime=stat.st_mtime,
+    )
+
+
+def _unknown(header: dict[str, Any]) -> str:
+    says = ", ".join(
+        f"{keyword} = {header[keyword]!r}"
+        for keyword in ("INSTRUME", "TELESCOP", "PROCTYPE")
+        if header.get(keyword)
+    )
+    known = ", ".join(camera.name for camera in INSTRUMENTS)
+    return f"unknown instrument ({says or 'the header names none'}); known are {known}"
+
+
+def _required(camera: Instrument, what: str, header: dict[str, Any], file_name: str) -> Any:
+    sources = getattr(camera, what)
+    value = first(sources, header, file_name)
+    if value is None:
+        names = " or ".join(str(source) for source in sources)
+        raise FrameError(f"lacks the {what}: {names} of a {camera.name} frame is not there")
+    return value
+
+
+def _integer(camera: Instrument, what: str, header: dict[str, Any], file_name: str) -> int:
+    value = _required(camera, what, header, file_name)
+    as_number = number(value)
+    if as_number is None or as_number != int(as_number):
+        raise FrameError(f"has {what} = {value!r}, which is not a whole number")
+    return int(as_number)
+
+
+def _require_wcs(header: dict[str, Any]) -> None:
+    missing = [
+        keyword
+        for keyword in ("CTYPE1", "CTYPE2", "CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2")
+        if header.get(keyword) is None
+    ]
+    if missing:
+        raise FrameError(f"lacks the keyword {', '.join(missing)} of its world coordinates")
+    if not any(f"{kind}1_1" in header for kind in ("CD", "PC")) and "CDELT1" not in header:
+        raise FrameError("lacks the scale of its world coordinates (CD1_1, PC1_1 or CDELT1)")

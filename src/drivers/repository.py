@@ -1,0 +1,136 @@
+"""Where things stand in a survey repository."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
+_RESERVED = ("calexp", "run.db", "results")
+
+
+class RepositoryError(Exception):
+    """A repository or a rerun can't be used; the message is a sentence that says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A folder with `registry.sqlite` and, under `rerun/`, what was made of its frames."""
+
+    root: Path
+
+    @property
+    def registry(self) -> Path:
+        """The registry's file."""
+        return self.root / "registry.sqlite"
+
+    def rerun(self, name: str) -> Rerun:
+        """Return the rerun of this name; it need not exist.
+
+        Raises
+        ------
+        RepositoryError
+            If the name would not stay below `rerun/`, or within another rerun.
+        """
+        parts = name.split("/")
+        if not all(_NAME.fullmatch(part) and part not in _RESERVED for part in parts):
+            raise RepositoryError(
+                f"--rerun {name!r} is not a name: letters, digits and '_.+-', in parts separated "
+                f"by '/', none of which begins with '.' or is one of {', '.join(_RESERVED)}"
+            )
+        return Rerun(self, name)
+
+
+@dataclass(frozen=True, slots=True)
+class Rerun:
+    """One processing of the repository's frames."""
+
+    repository: Repository
+    name: str
+
+    @property
+    def folder(self) -> Path:
+        """Where all its files are."""
+        return self.repository.root / "rerun" / self.name
+
+    @property
+    def run_db(self) -> Path:
+        """The checkpoint of its runs."""
+        return self.folder / "run.db"
+
+    def calexp(self, visit: int, ccd: int) -> Path:
+        """Return the calibrated image of a CCD."""
+        return self.folder / "calexp" / f"v{visit:07d}" / f"calexp-{visit:07d}-{ccd:03d}.fits"
+
+    def catalog(self, visit: int, ccd: int) -> Path:
+        """Return the catalogue of a CCD."""
+        return self.folder / "calexp" / f"v{visit:07d}" / f"catalog-{visit:07d}-{ccd:03d}.fits"
+
+    def relative(self, path: Path) -> str:
+        """Return a path as the registry has it: relative to the repository."""
+        return path.relative_to(self.repository.root).as_posix()
+
+    def check_writable(self) -> None:
+        """Raise `RepositoryError` unless files can be made in the rerun. Changes nothing."""
+        for part in (*reversed(self.folder.parents), self.folder, self.folder / "calexp"):
+            if part.exists() and not part.is_dir():
+                raise RepositoryError(f"rerun {self.name!r} can't be written: {part} is no folder")
+        existing = next(part for part in (self.folder, *self.folder.parents) if part.is_dir())
+        if not os.access(existing, os.W_OK | os.X_OK) or _is_read_only(existing):
+            raise RepositoryError(
+                f"rerun {self.name!r} can't be written: no permission to write to {existing}"
+            )
+
+
+def _is_read_only(folder: Path) -> bool:
+    return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+
+
+def open_repository(root: str) -> Repository:
+    """Return the repository at this path.
+
+    Raises
+    ------
+    RepositoryError
+        If there is none.
+    """
+    repository = Repository(_absolute(root))
+    if not repository.root.is_dir():
+        raise RepositoryError(
+            f"the repository {root} does not exist; ingestDriver {root} FILES makes it"
+        )
+    if not repository.registry.is_file():
+        raise RepositoryError(
+            f"{root} is no repository: it has no registry.sqlite; ingestDriver {root} FILES makes "
+            "one"
+        )
+    return repository
+
+
+def repository_to_fill(root: str) -> Repository:
+    """Return the repository at this path, which may not exist yet. Changes nothing.
+
+    Raises
+    ------
+    RepositoryError
+        If it can be neither filled nor made there.
+    """
+    repository = Repository(_absolute(root))
+    if repository.root.exists() and not repository.root.is_dir():
+        raise RepositoryError(f"the repository {root} is a file, not a folder")
+    folder = repository.root if repository.root.is_dir() else repository.root.parent
+    if not folder.is_dir():
+        raise RepositoryError(f"the repository {root} can't be made: {folder} does not exist")
+    if not os.access(folder, os.W_OK | os.X_OK) or _is_read_only(folder):
+        raise RepositoryError(
+            f"the repository {root} can't be written: no permission to write to {folder}"
+        )
+    return repository
+
+
+def _absolute(path: str) -> Path:
+    if not path or "\0" in path:
+        raise RepositoryError(f"the repository's path {path!r} is not a path")
+    return Path(path).expanduser().absolute()

@@ -1,0 +1,197 @@
+"""A rank's agent: where transport, executors and, while it leads, its groups meet.
+
+It decides nothing: the machines in `group` do. It is told what happened (`take` from other ranks,
+`heard` and `ended` from the processes below it), and what the machines answer is performed by
+`Leading` (the scatters led here) and `Serving` (the tasks run here). It never unpickles what users
+made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from mpipool.broker import Broker
+from mpipool.executor.process import SCRIPT, Death
+from mpipool.executor.script import Script
+from mpipool.group import Member
+from mpipool.ids import BROKER, ExecutorId, Rank
+from mpipool.leading import Leading
+from mpipool.messages import (
+    Abandon,
+    Answer,
+    Ask,
+    Bye,
+    Define,
+    Items,
+    Leave,
+    Lend,
+    Message,
+    Open,
+    Recall,
+    RunTasks,
+    Stop,
+    TasksDone,
+)
+from mpipool.recording import EVERY
+from mpipool.serving import ExecutorPool, Serving
+from mpipool.transport import Transport
+
+REST: Final = 1.0
+"""Seconds between two looks for executors which were idle for long."""
+
+
+class Agent:
+    """One rank's agent; see the module's docstring.
+
+    Parameters
+    ----------
+    transport : Transport
+        To the other ranks.
+    executors : callable
+        Makes the processes below, given this agent as their listener.
+    clock : callable
+        Returns monotonic seconds.
+    broker : Broker, optional
+        On rank 0.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        executors: Callable[[Agent], ExecutorPool],
+        clock: Callable[[], float],
+        broker: Broker | None = None,
+    ) -> None:
+        self.transport = transport
+        self.member = Member()
+        self.executors = executors(self)
+        self.leading = Leading(transport, self.member, self._to_caller)
+        self.serving = Serving(transport, self.member, self.executors)
+        self.broker = broker
+        self.script: Script | None = None
+        self.stopped: int | None = None
+        """The exit code, once the broker has said to stop."""
+        self.released = False
+        """Whether the broker has said goodbye: everything is on disk."""
+        self._clock = clock
+        self._asked: dict[int, tuple[ExecutorId, int]] = {}
+        self._questions = 0
+        self._next_flush = self._next_rest = 0.0
+
+    # --- from other ranks ------------------------------------------------------------------------
+
+    def take(self, sender: Rank, message: Message) -> None:
+        """Take a message of another rank, or of this one to itself."""
+        if self.stopped is None:
+            self._work(sender, message)
+        match message:
+            case TasksDone() | RunTasks() | Lend() | Define() | Recall():
+                pass  # work: done above, or dropped since the run ends
+            case Answer():
+                self._answer(message)
+            case Stop(exit_code=code):
+                self.stopped = code
+            case Bye() if sender == BROKER and (self.broker is None or self.broker.over):
+                self.released = True
+            case _:
+                assert self.broker, f"{message} went to a rank without a broker"
+                self.broker.take(sender, message)
+        self.serving.tell_if_blocked()
+
+    def _work(self, sender: Rank, message: Message) -> None:
+        match message:
+            case TasksDone():
+                self.leading.done(sender, message, self._clock())
+            case RunTasks():
+                self.serving.run(sender, message)
+            case Lend():
+                self.leading.lent(message, self._clock())
+            case Define():
+                self.serving.define(message)
+            case Recall():
+                self.serving.recall(message)
+
+    # --- from the processes below ----------------------------------------------------------------
+
+    def heard(self, executor: ExecutorId, message: Message) -> None:
+        """Take a message of an executor or of the script."""
+        now = self._clock()
+        match message:
+            case TasksDone():
+                self.serving.done(executor, message, now)
+            case Open():
+                self.leading.open(executor, message)
+            case Items():
+                self.leading.extend(executor, message, now)
+            case Abandon(request=request):
+                self.leading.abandon(executor, request, now)
+            case Ask():
+                self._ask(executor, message)
+            case Leave(exit_code=code):
+                self._script_is_over(code)
+            case _:
+                raise AssertionError(f"an agent can't take {message} of an executor")
+        self.serving.tell_if_blocked()
+
+    def ended(self, executor: ExecutorId, death: Death) -> None:
+        """Take in that a process ended; all it had sent was heard before."""
+        self.leading.owner_died(executor, self._clock())
+        if executor == SCRIPT:
+            self._script_is_over(death.status if death.status >= 0 else 128 - death.status)
+        else:
+            self.serving.died(executor, death)
+        self.serving.tell_if_blocked()
+
+    # --- from the clock --------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Do what is due: send records, end executors that were idle for long."""
+        now = self._clock()
+        if self.broker:
+            self.broker.tick()
+        if now >= self._next_flush:
+            self._next_flush = now + EVERY
+            self.flush()
+        if now >= self._next_rest:
+            self._next_rest = now + REST
+            self.serving.rest(now)
+
+    def flush(self) -> None:
+        """Send the records gathered so far."""
+        records = self.leading.records.take()
+        if records:
+            self.transport.send(BROKER, records)
+
+    def say_goodbye(self) -> None:
+        """End the processes below, and send the last records."""
+        if self.script:
+            self.script.close()
+        self.executors.close()
+        self.flush()
+        self.transport.send(BROKER, Bye())
+
+    # --- questions -------------------------------------------------------------------------------
+
+    def _ask(self, executor: ExecutorId, ask: Ask) -> None:
+        # Records sent before the question are on disk before it is answered.
+        self.flush()
+        self._questions += 1
+        self._asked[self._questions] = (executor, ask.request)
+        asked = Ask(request=self._questions, question=ask.question, parts=ask.parts)
+        self.transport.send(BROKER, asked)
+
+    def _answer(self, answer: Answer) -> None:
+        executor, request = self._asked.pop(answer.request)
+        passed_on = Answer(request=request, ok=answer.ok, parts=answer.parts)
+        self._to_caller(executor, passed_on)
+
+    def _to_caller(self, executor: ExecutorId, message: Message) -> None:
+        if executor != SCRIPT:
+            self.executors.send(executor, message)
+        elif self.script:
+            self.script.send(message)
+
+    def _script_is_over(self, exit_code: int) -> None:
+        assert self.broker, "only rank 0 has a script"
+        self.broker.stop(exit_code)

@@ -1,0 +1,120 @@
+"""The process of an agent.
+
+``python -m mpipool.agent_main [--script-fd N | --run ARG ...]``, on each rank of mpiexec's, or with
+``--local N`` as N ranks in this one process without MPI. Rank 0 runs the script below itself
+(``--run``) or was started by it (``--script-fd``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from typing import NoReturn
+
+from mpipool.agent import Agent
+from mpipool.broker import Broker
+from mpipool.executor.descendants import adopt_orphans
+from mpipool.executor.environment import SIZE, launched
+from mpipool.executor.process import Executors, Watch
+from mpipool.executor.script import ScriptAbove, ScriptBelow
+from mpipool.ids import BROKER
+from mpipool.loop import Loop
+from mpipool.messages import Hello
+from mpipool.transport import Transport
+from mpipool.transport.local import local_world
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Serve as the agent of a rank until the run is over, then end the process."""
+    arguments = _parse(sys.argv[1:] if argv is None else argv)
+    adopt_orphans()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)  # no traceback; the guards end what is below
+    code = serve(_world(arguments.local), arguments)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m mpipool.agent_main", description=__doc__)
+    parser.add_argument("--local", type=int, default=0, metavar="N")
+    parser.add_argument("--preload", default="", metavar="MODULE,...")
+    script = parser.add_mutually_exclusive_group(required=True)
+    script.add_argument("--script-fd", type=int)
+    script.add_argument("--run", nargs=argparse.REMAINDER, metavar="ARG")
+    return parser.parse_args(argv)
+
+
+def _world(local: int) -> Sequence[Transport]:
+    if local:
+        return local_world(local)
+    from mpipool.transport.mpi import MpiTransport
+
+    transport = MpiTransport()
+    promised = launched(os.environ)
+    if promised and promised[1] != transport.size:
+        sys.exit(
+            f"mpipool: the launcher promised {promised[1]} ranks, MPI found {transport.size}: "
+            "mpiexec belongs to another MPI than mpi4py uses; call the mpiexec beside this python"
+        )
+    return [transport]
+
+
+def serve(world: Sequence[Transport], arguments: argparse.Namespace) -> int:
+    """Serve the ranks of ``world`` which live in this process; return the exit code.
+
+    Parameters
+    ----------
+    world : sequence of Transport
+        One, or all ranks of a local world.
+    arguments : argparse.Namespace
+        As from the command line.
+    """
+    watch = Watch()
+    agents: list[Agent] = []
+    loop = Loop(agents, watch)
+    spared: set[int] = set()
+    preload = tuple(filter(None, arguments.preload.split(",")))
+    os.environ[SIZE] = str(world[0].size)
+    for transport in world:
+        broker = (
+            Broker(transport, time.monotonic, loop.wake) if transport.rank == BROKER else None
+        )
+        agents.append(
+            Agent(
+                transport,
+                lambda agent: Executors(watch, agent, preload, spared),
+                time.monotonic,
+                broker,
+            )
+        )
+    root = agents[0]
+    if root.broker:
+        _begin_script(root, watch, spared, arguments)
+    for agent in agents:
+        agent.transport.send(BROKER, Hello(host=socket.gethostname(), pid=os.getpid()))
+    code = loop.run()
+    for transport in world:
+        transport.close()
+    return code
+
+
+def _begin_script(
+    root: Agent, watch: Watch, spared: set[int], arguments: argparse.Namespace
+) -> None:
+    if arguments.run:
+        script = ScriptBelow(watch, root, arguments.run)
+        spared.add(script.pid)
+        root.script = script
+    elif arguments.script_fd is not None:
+        root.script = ScriptAbove(watch, root, arguments.script_fd)
+
+
+if __name__ == "__main__":
+    main()

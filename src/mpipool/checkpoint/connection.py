@@ -1,0 +1,166 @@
+"""Connections to a run database: how it is opened for writing and for reading, and what it is."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+
+from mpipool.checkpoint.filesystem import shared_memory_works
+from mpipool.errors import CheckpointError
+
+SCHEMA_VERSION: Final = 1
+APPLICATION_ID: Final = 0x6D706970  # "mpip", in the file's header
+BUSY_TIMEOUT: Final = 10.0
+"""Seconds for which a statement waits for another process's transaction."""
+
+
+@contextlib.contextmanager
+def sentences(path: str) -> Iterator[None]:
+    """Turn what SQLite says into a `CheckpointError`."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise CheckpointError(path, sentence(error)) from error
+
+
+def sentence(error: sqlite3.Error) -> str:
+    """Say what an error of SQLite means for a run database, and what to do."""
+    match primary_code(error):
+        case sqlite3.SQLITE_NOTADB:
+            return "it is not a run database; choose another path, or move this file away"
+        case sqlite3.SQLITE_CORRUPT:
+            return f"it is damaged ({error}); restore a copy, or move it away and start anew"
+        case sqlite3.SQLITE_FULL:
+            return f"there is no space left for it ({error})"
+        case sqlite3.SQLITE_BUSY:
+            return f"another process keeps it locked ({error}); end that one and try again"
+        case _:
+            return f"it can't be used ({error})"
+
+
+def primary_code(error: sqlite3.Error) -> int:
+    """Return SQLite's primary result code; 255, which is none, if the error has none."""
+    return int(getattr(error, "sqlite_errorcode", 255)) & 0xFF
+
+
+def connect_to_write(path: str) -> sqlite3.Connection:
+    """Connect to an existing file; transactions are begun and ended by hand."""
+    return _connect(path, "mode=rw")
+
+
+def set_durability(connection: sqlite3.Connection, path: str) -> None:
+    """Choose the journal by the file system, and have every commit synced."""
+    if shared_memory_works(path):
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+    else:
+        connection.execute("PRAGMA journal_mode = DELETE")
+        # Here FULL would leave it to chance whether the journal's removal, which is the commit,
+        # outlives a power failure.
+        connection.execute("PRAGMA synchronous = EXTRA")
+
+
+def leave(connection: sqlite3.Connection) -> None:
+    """Close a connection that wrote; if nobody else has one, leave a single plain file.
+
+    To read a database that is set to a log, even one which has ended, takes files beside it: that
+    would fail in a folder which the reader may not write to, and leave files of his elsewhere.
+    """
+    with contextlib.suppress(sqlite3.Error):
+        connection.execute("PRAGMA busy_timeout = 0")
+        connection.execute("PRAGMA journal_mode = DELETE")
+    connection.close()
+
+
+def connect_to_read(path: str) -> sqlite3.Connection:
+    """Connect so that nothing is written, to a database which may be in use.
+
+    A database with a log needs a file of shared memory beside it. In a folder where none can be
+    made it is read as a file which nobody changes, if there is no log that would be missed.
+    What a writer left half done when it was killed with a rollback journal must be rolled back by
+    the first who reads; that needs the right to write.
+    """
+    _require_file(path)
+    attempts = ["mode=ro"]
+    if os.path.exists(f"{path}-journal"):
+        attempts.append("mode=rw")
+    elif not os.path.exists(f"{path}-wal"):
+        attempts.append("mode=ro&immutable=1")
+    with sentences(path):
+        for mode in attempts[:-1]:
+            with contextlib.suppress(sqlite3.OperationalError):
+                return _probed(path, mode)
+        return _probed(path, attempts[-1])
+
+
+def is_new(connection: sqlite3.Connection) -> bool:
+    """Say whether a database is empty: made, and nothing yet put into it."""
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    return int(tables) == 0 and _application(connection) == 0
+
+
+def create_schema(connection: sqlite3.Connection) -> None:
+    """Make the tables, in the caller's transaction."""
+    script = files("mpipool.checkpoint").joinpath("schema.sql").read_text(encoding="utf-8")
+    # Not executescript, which commits first: killed here, the file must still be a new one.
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            connection.execute(statement)
+            statement = ""
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+
+
+def require_format(connection: sqlite3.Connection, path: str) -> None:
+    """Refuse what is not a run database, or one from a newer mpipool."""
+    if _application(connection) != APPLICATION_ID:
+        raise CheckpointError(path, "it is an SQLite database, but not one of a run")
+    version = int(read_meta(connection, "schema_version"))
+    if version > SCHEMA_VERSION:
+        raise CheckpointError(
+            path,
+            f"it is from a newer mpipool (schema {version}, this one knows {SCHEMA_VERSION}):"
+            " use that one",
+        )
+
+
+def read_meta(connection: sqlite3.Connection, key: str) -> str:
+    """Return one value of table ``meta``."""
+    (value,) = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    return str(value)
+
+
+def _application(connection: sqlite3.Connection) -> int:
+    (found,) = connection.execute("PRAGMA application_id").fetchone()
+    return int(found)
+
+
+def _require_file(path: str) -> None:
+    if not os.path.exists(path):
+        raise CheckpointError(path, "there is no such file")
+    if not os.path.isfile(path):
+        raise CheckpointError(path, "it is not a file")
+    if not os.access(path, os.R_OK):
+        raise CheckpointError(path, "you may not read it")
+
+
+def _connect(path: str, query: str) -> sqlite3.Connection:
+    uri = f"{Path(path).absolute().as_uri()}?{query}"
+    return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT)
+
+
+def _probed(path: str, query: str) -> sqlite3.Connection:
+    connection = _connect(path, query)
+    try:
+        connection.execute("PRAGMA query_only = 1")
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except BaseException:
+        connection.close()
+        raise
+    return connection

@@ -1,0 +1,114 @@
+"""Who holds a run database, and whether that process still lives.
+
+The lock is a row of the database, taken and given back in transactions. It tells the user who
+works on a run; what protects the data is its token, which every transaction checks, so that a
+holder which was only thought dead can write nothing more.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sqlite3
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+Liveness = Literal["live", "dead", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """One row of table ``lock``."""
+
+    token: int
+    host: str
+    pid: int
+    process: str
+    """From `identity`."""
+    started: float
+    batch_job: str
+    heartbeat: float
+
+    def liveness(self) -> Liveness:
+        """Say whether the holder lives; ``unknown`` if it can't be seen from here."""
+        if self.host != socket.gethostname():
+            return "unknown"
+        boot, namespace, start = self.process.split("/")
+        if boot != _boot():
+            return "dead"  # with the machine
+        if namespace != _namespace():
+            return "unknown"  # in another container, where our PIDs mean nothing
+        return "live" if _start(self.pid) == start else "dead"
+
+    def describe(self) -> str:
+        """Say who it is, for a message."""
+        job = f", batch job {self.batch_job}" if self.batch_job else ""
+        return f"pid {self.pid} on {self.host}, started {moment(self.started)}{job}"
+
+
+def moment(when: float) -> str:
+    """Write a time for people."""
+    return datetime.fromtimestamp(when).astimezone().isoformat(sep=" ", timespec="seconds")
+
+
+def this_process(token: int) -> Holder:
+    """Make the row which says that this process holds the database."""
+    now = time.time()
+    job = os.environ.get("SLURM_JOB_ID") or os.environ.get("PBS_JOBID") or ""
+    pid = os.getpid()
+    return Holder(token, socket.gethostname(), pid, identity(pid), now, job, now)
+
+
+def identity(pid: int) -> str:
+    """Return what tells a process from later ones with the same PID."""
+    return f"{_boot()}/{_namespace()}/{_start(pid)}"
+
+
+def read_holder(connection: sqlite3.Connection) -> Holder | None:
+    """Read the lock."""
+    row = connection.execute(
+        "SELECT token, host, pid, process, started, batch_job, heartbeat FROM lock"
+    ).fetchone()
+    return None if row is None else Holder(*row)
+
+
+def write_holder(connection: sqlite3.Connection, holder: Holder) -> None:
+    """Take the lock, in the caller's transaction, whoever had it."""
+    connection.execute(
+        "INSERT OR REPLACE INTO lock VALUES (1, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            holder.token, holder.host, holder.pid, holder.process,
+            holder.started, holder.batch_job, holder.heartbeat,
+        ),
+    )  # fmt: skip
+
+
+def _boot() -> str:
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def _namespace() -> str:
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
+
+
+def _start(pid: int) -> str:
+    """Return when a process started, in ticks since boot; empty if it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            # The name, in parentheses, may hold anything; the fields behind it are plain.
+            fields = file.read().rpartition(")")[2].split()
+        # A zombie is gone, unless only its first thread is: then the others may still write.
+        if fields[0] in "ZX" and len(os.listdir(f"/proc/{pid}/task")) <= 1:
+            return ""
+        return fields[19]
+    except (OSError, IndexError):
+        return ""

@@ -1,0 +1,86 @@
+"""How much of their time the ranks of a session worked, from its records."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+from mpipool.checkpoint.reading import opened
+
+_TASKS: Final = "SELECT rank, started, finished, cpu FROM attempt WHERE session = ?"
+# While a task waits for a scatter of its own it does not work; the script's scatters have no task.
+_GATHERS: Final = """
+SELECT leader, opened, closed FROM scatter
+WHERE session = ? AND parent IS NOT NULL AND closed IS NOT NULL
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankUse:
+    """What one rank did in a session."""
+
+    rank: int
+    host: str
+    """Empty if it was not recorded."""
+    tasks: int
+    """Attempts that finished on it."""
+    busy: float
+    """Seconds in which a task ran on it, waiting in a gather not counted."""
+    cpu: float
+    """Seconds of CPU which its tasks used."""
+
+
+def utilisation(path: str | os.PathLike[str], session: int | None = None) -> list[RankUse]:
+    """Sum up each rank's work in a session, the last one by default; unused ranks too."""
+    with opened(path) as connection:
+        if session is None:
+            (session,) = connection.execute("SELECT max(token) FROM session").fetchone()
+        (ranks,) = connection.execute(
+            "SELECT coalesce(max(ranks), 0) FROM session WHERE token = ?", (session,)
+        ).fetchone()
+        hosts = dict(
+            connection.execute("SELECT rank, host FROM rank WHERE session = ?", (session,))
+        )
+        tasks = connection.execute(_TASKS, (session,)).fetchall()
+        gathers = connection.execute(_GATHERS, (session,)).fetchall()
+    return _sum_up(range(ranks), hosts, tasks, gathers)
+
+
+def _sum_up(
+    ranks: range,
+    hosts: dict[int, str],
+    tasks: list[tuple[int, float, float, float]],
+    gathers: list[tuple[int, float, float]],
+) -> list[RankUse]:
+    steps: dict[int, list[tuple[float, int]]] = defaultdict(list)
+    count: dict[int, int] = defaultdict(int)
+    cpu: dict[int, float] = defaultdict(float)
+    for rank, started, finished, used in tasks:
+        steps[rank] += (started, 1), (finished, -1)
+        count[rank] += 1
+        cpu[rank] += used
+    for rank, opened_at, closed in gathers:
+        steps[rank] += (opened_at, -1), (closed, 1)
+    return [
+        RankUse(
+            rank=rank,
+            host=hosts.get(rank, ""),
+            tasks=count[rank],
+            busy=_busy(steps[rank]),
+            cpu=cpu[rank],
+        )
+        for rank in sorted({*ranks, *hosts, *count})
+    ]
+
+
+def _busy(steps: list[tuple[float, int]]) -> float:
+    """Return for how long the sum of the steps was above zero."""
+    running, busy = 0, 0.0
+    for (when, step), (until, _) in pairwise(sorted(steps)):
+        running += step
+        if running > 0:
+            busy += until - when
+    return busy

@@ -1,0 +1,7 @@
+"""``python -m mpipool.cli``, where the console script is not installed."""
+
+import sys
+
+from mpipool.cli import main
+
+sys.exit(main())

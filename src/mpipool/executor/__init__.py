@@ -1,0 +1,1 @@
+"""Where user code runs: processes forked by a guard, and the sockets which reach them."""

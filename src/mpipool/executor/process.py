@@ -1,0 +1,344 @@
+"""The agent's side of the processes below it: its guard, its executors, and the script.
+
+Everything here reacts to descriptors which the agent's loop found ready; nothing blocks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from mpipool.executor.channel import Channel, socketpair
+from mpipool.executor.descendants import end_children
+from mpipool.executor.environment import for_user_code
+from mpipool.executor.progress import NOTHING, Progress
+from mpipool.ids import ExecutorId
+from mpipool.messages import Exited, Fork, Kill, Message, Started
+
+SCRIPT: Final = ExecutorId(0)
+"""The id under which the script is known to its agent."""
+TAIL: Final = 64 * 1024
+"""Bytes of an executor's standard error which are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """How a process ended."""
+
+    reason: str
+    status: int
+    """As `os.waitstatus_to_exitcode` gives it."""
+    stderr: str = ""
+    peak: int = 0
+    """Peak resident memory, KiB."""
+    running: tuple[int, int, float] | None = None
+    """Chunk, task and begin of what it was running."""
+    lost: bool = False
+    """Not the task's fault: the guard was killed."""
+
+
+class Listener(Protocol):
+    """Who is told what happens below: the agent."""
+
+    def heard(self, executor: ExecutorId, message: Message) -> None:
+        """Take a message of an executor or of the script."""
+
+    def ended(self, executor: ExecutorId, death: Death) -> None:
+        """Take in that a process ended; all it had sent was heard before."""
+
+
+class Watch:
+    """The descriptors of a loop, and what to do when one is ready."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._handlers: dict[int, Callable[[], None]] = {}
+        self._channels: dict[int, Channel] = {}
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable when one of the watched is ready."""
+        return self._epoll.fileno()
+
+    def add(self, descriptor: int, handler: Callable[[], None]) -> None:
+        """Call ``handler`` whenever there is something to read."""
+        self._handlers[descriptor] = handler
+        self._epoll.register(descriptor, select.EPOLLIN)
+
+    def drop(self, descriptor: int) -> None:
+        """Forget a descriptor, before it is closed."""
+        if self._handlers.pop(descriptor, None):
+            self._epoll.unregister(descriptor)
+            self._channels.pop(descriptor, None)
+
+    def send(self, channel: Channel, message: Message) -> None:
+        """Send on a channel; what it does not take now goes when it is writable."""
+        channel.send(message)
+        if channel.unsent and channel.fileno() not in self._channels:
+            self._channels[channel.fileno()] = channel
+            self._epoll.modify(channel.fileno(), select.EPOLLIN | select.EPOLLOUT)
+
+    def poll(self) -> bool:
+        """Handle what is ready now; return whether something was."""
+        ready = self._epoll.poll(0)
+        for descriptor, event in ready:
+            if event & select.EPOLLOUT:
+                self._flush(descriptor)
+            if event & ~select.EPOLLOUT and (handler := self._handlers.get(descriptor)):
+                handler()
+        return bool(ready)
+
+    def _flush(self, descriptor: int) -> None:
+        channel = self._channels[descriptor]
+        channel.flush()
+        if not channel.unsent:
+            del self._channels[descriptor]
+            self._epoll.modify(descriptor, select.EPOLLIN)
+
+
+class _Output:
+    """Passes on what a process writes, and keeps the end of it."""
+
+    def __init__(self, descriptor: int, target: int) -> None:
+        os.set_blocking(descriptor, False)
+        self.descriptor, self._target = descriptor, target
+        self.tail = b""
+
+    def drain(self) -> None:
+        """Read what is there."""
+        with contextlib.suppress(BlockingIOError):
+            while data := os.read(self.descriptor, TAIL):
+                self.tail = (self.tail + data)[-TAIL:]
+                with contextlib.suppress(OSError):
+                    os.write(self._target, data)
+
+
+class _Executor:
+    """One process, as its agent sees it."""
+
+    def __init__(self, descriptors: Sequence[int]) -> None:
+        end, out, err, page = descriptors
+        self.channel = Channel(socket.socket(fileno=end))
+        self.outputs = (_Output(out, 1), _Output(err, 2))
+        self.progress = Progress(page)
+        os.close(page)
+
+    def running(self) -> tuple[int, int, float] | None:
+        read = self.progress.read()
+        return None if read[0] == NOTHING or read[2] == 0 else read
+
+    def close(self) -> None:
+        self.channel.close()
+        self.progress.close()
+        for output in self.outputs:
+            os.close(output.descriptor)
+
+
+class _GuardChannel(Channel):
+    """A channel on which descriptors come along with messages."""
+
+    def __init__(self, end: socket.socket) -> None:
+        super().__init__(end)
+        self.descriptors: list[int] = []
+
+    def receive(self, size: int) -> bytes:
+        data, descriptors, _, _ = socket.recv_fds(self.end, size, 64)
+        self.descriptors += descriptors
+        return data
+
+
+class GuardProcess:
+    """A guard, started by exec: an agent has MPI and threads and must not fork."""
+
+    def __init__(self, watch: Watch, environment: dict[str, str], *preload: str) -> None:
+        ours, theirs = socketpair()
+        command = [sys.executable, "-P", "-m", "mpipool.executor.guard", str(theirs.fileno())]
+        self.process = subprocess.Popen(
+            [*command, *preload], pass_fds=[theirs.fileno()], env=environment
+        )
+        theirs.close()
+        self.channel = _GuardChannel(ours)
+        self._watch = watch
+
+    def send(self, message: Message) -> None:
+        """Ask the guard for something."""
+        self._watch.send(self.channel, message)
+
+    def take_descriptors(self, count: int) -> list[int]:
+        """Take what came along with the message that was read first."""
+        taken = self.channel.descriptors[:count]
+        del self.channel.descriptors[:count]
+        return taken
+
+    def close(self) -> None:
+        """Let it go: on end-of-file it ends everything below it, and itself."""
+        self._watch.drop(self.channel.fileno())
+        self.channel.close()
+
+
+class Executors:
+    """The executors of one rank.
+
+    Parameters
+    ----------
+    watch : Watch
+        The loop's descriptors.
+    listener : Listener
+        Who is told what happens.
+    preload : sequence of str
+        Modules which the guard imports, so that its executors share them.
+    spared : collection of int
+        Children of this process which are none of ours.
+    """
+
+    def __init__(
+        self,
+        watch: Watch,
+        listener: Listener,
+        preload: Sequence[str] = (),
+        spared: Collection[int] = (),
+    ) -> None:
+        self._watch = watch
+        self._spared = spared
+        self._listener = listener
+        self._preload = preload
+        self._guard: GuardProcess | None = None
+        self._executors: dict[ExecutorId, _Executor] = {}
+        self._starting: dict[ExecutorId, list[Message]] = {}
+        self._ending: set[ExecutorId] = set()
+
+    def __len__(self) -> int:
+        return len(self._executors) + len(self._starting)
+
+    def start(self, executor: ExecutorId) -> None:
+        """Begin to start a process; messages for it wait until it is there."""
+        if self._guard is None:
+            environment = for_user_code(os.environ)
+            self._guard = GuardProcess(self._watch, environment, *self._preload)
+            self._watch.add(self._guard.channel.fileno(), self._read_guard)
+        self._starting[executor] = []
+        self._guard.send(Fork(executor=executor))
+
+    def send(self, executor: ExecutorId, message: Message) -> None:
+        """Send a message to an executor."""
+        if executor in self._starting:
+            self._starting[executor].append(message)
+        elif executor in self._executors:
+            self._watch.send(self._executors[executor].channel, message)
+
+    def kill(self, executor: ExecutorId) -> None:
+        """End a process at once."""
+        if self._guard:
+            self._guard.send(Kill(executor=executor))
+
+    def end(self, executor: ExecutorId) -> None:
+        """Let an idle process go: it ends when its channel is closed."""
+        self._ending.add(executor)
+        process = self._executors.get(executor)
+        if process:
+            process.channel.end.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Let all processes go, and pass on what they had written."""
+        if self._guard is None:
+            return
+        self._guard.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._guard.process.wait(timeout=5)
+        self._guard = None
+        for process in self._executors.values():
+            for output in process.outputs:
+                output.drain()
+
+    # --- what the loop finds ready ---------------------------------------------------------------
+
+    def _read_guard(self) -> None:
+        assert self._guard
+        messages, alive = self._guard.channel.read()
+        for message in messages:
+            match message:
+                case Started(executor=executor):
+                    self._begin(ExecutorId(executor), self._guard.take_descriptors(4))
+                case Exited(executor=executor, status=status, peak=peak):
+                    self._bury(ExecutorId(executor), how_it_ended(status), status, peak)
+        if not alive:
+            self._lose_guard()
+
+    def _begin(self, executor: ExecutorId, descriptors: list[int]) -> None:
+        process = _Executor(descriptors)
+        self._executors[executor] = process
+        self._watch.add(process.channel.fileno(), lambda: self._read(executor))
+        for output in process.outputs:
+            self._watch.add(output.descriptor, lambda output=output: self._drain(output))
+        for message in self._starting.pop(executor):
+            self._watch.send(process.channel, message)
+        if executor in self._ending:
+            self.end(executor)
+
+    def _read(self, executor: ExecutorId) -> None:
+        process = self._executors[executor]
+        messages, alive = process.channel.read()
+        if not alive:  # how it ended comes from the guard
+            self._watch.drop(process.channel.fileno())
+        for message in messages:
+            self._listener.heard(executor, message)
+
+    def _drain(self, output: _Output) -> None:
+        before = output.tail
+        output.drain()
+        if output.tail is before:
+            self._watch.drop(output.descriptor)
+
+    def _bury(
+        self, executor: ExecutorId, reason: str, status: int, peak: int = 0, lost: bool = False
+    ) -> None:
+        process = self._executors.get(executor)
+        if process is None:
+            return
+        self._read(executor)
+        for output in process.outputs:
+            output.drain()
+            self._watch.drop(output.descriptor)
+        self._watch.drop(process.channel.fileno())
+        stderr = process.outputs[1].tail.decode(errors="replace")
+        death = Death(reason, status, stderr, peak, process.running(), lost)
+        process.close()
+        del self._executors[executor]
+        self._ending.discard(executor)
+        self._listener.ended(executor, death)
+
+    def _lose_guard(self) -> None:
+        """The guard was killed, and its executors with it. The next start makes another."""
+        assert self._guard
+        lost = self._guard
+        self._guard = None
+        lost.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            lost.process.wait(timeout=1)
+        # What its executors had started, in sessions of their own, has come up to the agent.
+        end_children(keep=self._spared)
+        print("mpipool: a guard was killed; its tasks are run again", file=sys.stderr, flush=True)
+        reason = "the guard of its executor was killed"
+        for executor in list(self._executors):
+            self._bury(executor, reason, -signal.SIGKILL, lost=True)
+        for executor in list(self._starting):
+            del self._starting[executor]
+            self._listener.ended(executor, Death(reason, -signal.SIGKILL, lost=True))
+
+
+def how_it_ended(status: int) -> str:
+    """Say in words how a process ended."""
+    if status >= 0:
+        return f"its process ended with exit code {status} in the middle of the task"
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:
+        name = f"signal {-status}"
+    return f"its process was killed by {name}"

@@ -1,0 +1,136 @@
+"""The task that is running now in this process, and what it says about itself."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mpipool.errors import UsageError
+
+
+@dataclass(slots=True)
+class Running:
+    """What a task records, and what it wants published."""
+
+    token: int = 0
+    """Fencing token of the run's session; part of the names of unpublished files."""
+    attempt: int = 1
+    metrics: dict[str, Any] = field(default_factory=dict)
+    outputs: list[tuple[str, str]] = field(default_factory=list)
+
+    def begin(self, token: int, attempt: int) -> None:
+        """Forget the previous task."""
+        self.token, self.attempt = token, attempt
+        if self.metrics:
+            self.metrics = {}
+        if self.outputs:
+            self.outputs = []
+
+
+running = Running()
+"""There is one task at a time in a process."""
+
+
+def record(**metrics: Any) -> None:
+    """Put numbers and words about the running task into its record.
+
+    They stand in the column ``metrics`` of the run's database once the task has succeeded, and
+    are committed together with it. Outside of a task they go nowhere.
+
+    Parameters
+    ----------
+    **metrics
+        Anything that JSON can hold; NumPy scalars count as numbers. A name given again replaces
+        its value.
+
+    Raises
+    ------
+    UsageError
+        If a value can't be JSON, with the name of the metric.
+
+    Examples
+    --------
+    >>> record(seeing=0.62, stars=171)
+    """
+    for name, value in metrics.items():
+        running.metrics[name] = _plain(name, value)
+
+
+def _plain(name: str, value: Any) -> Any:
+    if hasattr(value, "item") and not isinstance(value, (str, bytes)):
+        value = value.item()  # a NumPy scalar
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"metric {name}={value!r} can't be recorded: {error}") from None
+    return value
+
+
+@contextlib.contextmanager
+def output(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Write a file which appears under its name only if this attempt of the task counts.
+
+    The file is written under a temporary name in the same folder (which is made if need be),
+    synced, and renamed by the leader of the task's scatter after it has accepted the outcome. So
+    a file under its own name is always whole, and a task that died leaves none. A run which is
+    resumed does a task again if an output of it is gone. Outside of a task the file is renamed at
+    the end of the block.
+
+    Parameters
+    ----------
+    path : path-like
+        The final name.
+
+    Yields
+    ------
+    pathlib.Path
+        Where to write.
+
+    Examples
+    --------
+    >>> with output(folder / "calexp-001.fits") as temporary:
+    ...     hdus.writeto(temporary)
+    """
+    final = Path(path).absolute()
+    final.parent.mkdir(parents=True, exist_ok=True)
+    part = final.with_name(f".{final.name}.{running.token}-{running.attempt}.part")
+    _remove_stale(part, final.name)
+    try:
+        yield part
+        with open(part, "rb") as written:
+            os.fsync(written.fileno())
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    if running.token:
+        running.outputs.append((str(part), str(final)))
+    else:
+        publish(part, final)
+
+
+def _remove_stale(part: Path, name: str) -> None:
+    """Remove what earlier attempts of the same task, and earlier sessions, left unpublished."""
+    pattern = re.compile(re.escape(f".{name}.") + r"(\d+)-(\d+)\.part")
+    for other in part.parent.glob(f".{_literal(name)}.*.part"):
+        match = pattern.fullmatch(other.name)
+        if match and (int(match[1]), int(match[2])) < (running.token, running.attempt):
+            other.unlink(missing_ok=True)
+
+
+def _literal(name: str) -> str:
+    return re.sub(r"([*?\[])", r"[\1]", name)
+
+
+def publish(part: str | os.PathLike[str], final: str | os.PathLike[str]) -> None:
+    """Give a written file its name. Again does no harm."""
+    try:
+        os.replace(part, final)
+    except FileNotFoundError:
+        if not os.path.exists(final):
+            raise

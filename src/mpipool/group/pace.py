@@ -1,0 +1,59 @@
+"""How many tasks a rank gets at once.
+
+Chunks hold a few milliseconds of work, shrink towards the end of the scatter, and tasks of unknown
+duration or over 50 ms go singly, so that there is no chunk size to tune.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+SINGLY: Final = 0.05
+"""Seconds: longer tasks go one by one."""
+CHUNK: Final = 0.01
+"""Seconds of work in a chunk."""
+MAX_TASKS: Final = 4096
+MAX_BYTES: Final = 1 << 20
+RECENT: Final = 0.2
+"""Weight of the newest chunk in the mean duration."""
+
+
+@dataclass(slots=True)
+class Pace:
+    """What is known of a scatter's tasks."""
+
+    mean: float | None = None
+    """Seconds per task; None until one has ended."""
+    items: int = 0
+    size: int = 0
+    """Bytes of ``items`` items."""
+
+    def saw_items(self, count: int, size: int) -> None:
+        """Learn the size of items."""
+        self.items += count
+        self.size += size
+
+    def saw_tasks(self, count: int, busy: float) -> None:
+        """Learn from ``count`` tasks which took ``busy`` seconds together."""
+        if count:
+            newest = busy / count
+            self.mean = newest if self.mean is None else self.mean + RECENT * (newest - self.mean)
+
+    def seconds(self, queued: int) -> float:
+        """Expected seconds for so many tasks; 0 while nothing is known."""
+        return queued * (self.mean or 0.0)
+
+    def chunk(self, queued: int, members: int) -> int:
+        """Return how many of the queued tasks a member gets at once."""
+        if self.mean is None or self.mean >= SINGLY:
+            return 1
+        by_time = int(CHUNK / max(self.mean, CHUNK / MAX_TASKS))
+        by_share = -(-queued // (2 * members))
+        by_bytes = MAX_BYTES * self.items // max(self.size, 1)
+        return max(1, min(by_time, by_share, by_bytes))
+
+    @property
+    def ahead(self) -> int:
+        """How many chunks a member may hold: a second one hides the way of short tasks."""
+        return 2 if self.mean is not None and self.mean < SINGLY else 1

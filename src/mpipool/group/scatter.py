@@ -1,0 +1,232 @@
+"""The leader's side of one scatter: which of its tasks goes to which rank it was lent.
+
+Theory of operation. Every task is in exactly one place: in the queue, in a chunk under a lease, or
+delivered. Ranks come as leases. While the queue has tasks, a lease gets another chunk whenever one
+comes back; when the queue is empty, the quantum over or the member wants to leave, the lease is
+returned as soon as its chunks have come back, so each lease holds a chunk and an event looks at no
+other lease than its own. A failed task goes to the queue again, alone, while
+it has retries left; its last outcome is delivered.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final
+
+from mpipool.errors import InvalidEvent
+from mpipool.group.events import (
+    Abandoned,
+    Command,
+    Deliver,
+    Demand,
+    Done,
+    End,
+    Event,
+    Extended,
+    Give,
+    Lent,
+    Release,
+)
+from mpipool.group.pace import Pace
+from mpipool.ids import ChunkId, LeaseId, Rank
+
+MAX_LOSSES: Final = 3
+"""So often a task may be lost through no fault of its own before it counts as failed."""
+
+
+@dataclass(slots=True)
+class Run:
+    """Consecutive tasks which wait, all at the same attempt."""
+
+    first: int
+    count: int
+    attempt: int
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Consecutive tasks which a member has and has not reported yet."""
+
+    first: int
+    count: int
+    attempt: int
+
+
+@dataclass(slots=True)
+class Lease:
+    """A rank which the scatter has."""
+
+    rank: Rank
+    until: float
+    chunks: dict[ChunkId, Chunk] = field(default_factory=dict)
+    leaving: bool = False
+
+
+class Scatter:
+    """The state of one scatter; see the module's docstring.
+
+    Parameters
+    ----------
+    retries : int
+        How often a task that failed is tried again.
+    """
+
+    def __init__(self, retries: int = 0) -> None:
+        self.retries = retries
+        self.queue: deque[Run] = deque()
+        self.leases: dict[LeaseId, Lease] = {}
+        self.tasks = 0
+        self.queued = 0
+        self.delivered = 0
+        self.all_in = False
+        self.abandoned = False
+        self.pace = Pace()
+        self._losses: dict[int, int] = {}
+        self._last_chunk = ChunkId(0)
+        self._reported = 0
+        self._closed = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether every task has a final outcome, or nobody waits for them."""
+        return self.abandoned or (self.all_in and self.delivered == self.tasks)
+
+    @property
+    def over(self) -> bool:
+        """Whether it is complete and every rank was returned."""
+        return self.complete and not self.leases
+
+    def handle(self, event: Event, now: float) -> list[Command]:
+        """Take in what happened and decide who gets which task."""
+        match event:
+            case Extended():
+                commands = self._extend(event)
+            case Lent(lease, rank, quantum):
+                commands = self._add(lease, rank, now + quantum) + self._supply(lease, now)
+            case Done():
+                commands = self._take_in(event) + self._supply(event.lease, now)
+            case Abandoned():
+                commands = self._abandon()
+        return commands + self._report()
+
+    def attempt(self, lease: LeaseId, chunk: ChunkId) -> int:
+        """Return at which attempt the tasks of a chunk are."""
+        return self.leases[lease].chunks[chunk].attempt
+
+    # --- events --------------------------------------------------------------------------------
+
+    def _extend(self, event: Extended) -> list[Command]:
+        self.all_in = event.last
+        if event.count and not self.abandoned:
+            self._enqueue(Run(self.tasks, event.count, 1))
+        self.tasks += event.count
+        self.pace.saw_items(event.count, event.size)
+        return []
+
+    def _add(self, lease: LeaseId, rank: Rank, until: float) -> list[Command]:
+        if lease in self.leases:
+            raise InvalidEvent("scatter", f"Lent({lease})", "the lease is here already")
+        self.leases[lease] = Lease(rank, until)
+        return []
+
+    def _take_in(self, done: Done) -> list[Command]:
+        lease = self.leases.get(done.lease)
+        chunk = lease.chunks.get(done.chunk) if lease else None
+        if lease is None or chunk is None:
+            raise InvalidEvent("scatter", f"{done}", "the chunk is not with this lease")
+        if done.first != chunk.first or done.count + done.back > chunk.count:
+            raise InvalidEvent("scatter", f"{done}", f"these tasks are not next in {chunk}")
+        lease.leaving |= done.leave
+        self.pace.saw_tasks(done.count - len(done.lost) - len(done.redo), done.busy)
+        attempt = chunk.attempt
+        chunk.first += done.count
+        chunk.count -= done.count + done.back
+        if done.back and not self.abandoned:
+            self._enqueue(Run(chunk.first + chunk.count, done.back, attempt), in_front=True)
+        if not chunk.count:
+            del lease.chunks[done.chunk]
+        return [] if self.abandoned else self._deliver(done, attempt)
+
+    def _abandon(self) -> list[Command]:
+        self.abandoned = True
+        self.queue.clear()
+        self.queued = 0
+        return [
+            End(lease_id, lease.rank) for lease_id, lease in self.leases.items() if lease.chunks
+        ]
+
+    # --- outcomes ------------------------------------------------------------------------------
+
+    def _deliver(self, done: Done, attempt: int) -> list[Command]:
+        """Deliver runs of final outcomes; what is tried again goes back to the queue."""
+        commands: list[Command] = []
+        start = done.first
+        for index in sorted(done.failed + done.lost + done.redo):
+            again = attempt if index in done.redo else self._next_attempt(done, index, attempt)
+            if again is None:
+                continue
+            self._enqueue(Run(index, 1, again))
+            commands += self._final(start, index)
+            start = index + 1
+        return commands + self._final(start, done.first + done.count)
+
+    def _final(self, start: int, end: int) -> list[Command]:
+        if start == end:
+            return []
+        self.delivered += end - start
+        return [Deliver(start, end - start)]
+
+    def _next_attempt(self, done: Done, index: int, attempt: int) -> int | None:
+        if index in done.lost:
+            self._losses[index] = self._losses.get(index, 0) + 1
+            return attempt if self._losses[index] < MAX_LOSSES else None
+        return attempt + 1 if attempt <= self.retries else None
+
+    # --- supply --------------------------------------------------------------------------------
+
+    def _enqueue(self, run: Run, in_front: bool = False) -> None:
+        self.queued += run.count
+        if in_front:
+            self.queue.appendleft(run)
+        else:
+            self.queue.append(run)
+
+    def _supply(self, lease_id: LeaseId, now: float) -> list[Command]:
+        """Give the lease what it may hold, or return it when it has nothing to wait for."""
+        commands: list[Command] = []
+        lease = self.leases[lease_id]
+        staying = not lease.leaving and now < lease.until
+        while self.queued and staying and len(lease.chunks) < self.pace.ahead:
+            commands.append(self._give(lease_id, lease))
+        if not lease.chunks:
+            del self.leases[lease_id]
+            commands.append(Release(lease_id, self.queued, self.pace.seconds(self.queued)))
+        return commands
+
+    def _give(self, lease_id: LeaseId, lease: Lease) -> Give:
+        run = self.queue[0]
+        # A task that is tried again goes alone: it may take the process with it once more.
+        wanted = 1 if run.attempt > 1 else self.pace.chunk(self.queued, len(self.leases))
+        count = min(wanted, run.count)
+        self._last_chunk = ChunkId(self._last_chunk + 1)
+        lease.chunks[self._last_chunk] = Chunk(run.first, count, run.attempt)
+        give = Give(lease_id, lease.rank, self._last_chunk, run.first, count, run.attempt)
+        run.first += count
+        run.count -= count
+        self.queued -= count
+        if not run.count:
+            self.queue.popleft()
+        return give
+
+    def _report(self) -> list[Command]:
+        """Tell the scheduler when demand comes, goes or doubles, and when the scatter is over."""
+        if self._closed:
+            return []
+        if self.over:
+            self._closed = True
+            return [Demand(0, 0.0, self.tasks, closed=True)]
+        if bool(self.queued) == bool(self._reported) and self.queued < 2 * self._reported + 1:
+            return []
+        self._reported = self.queued
+        return [Demand(self.queued, self.pace.seconds(self.queued), self.tasks)]

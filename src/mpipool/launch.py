@@ -1,0 +1,177 @@
+"""How a run begins: whoever is started first becomes, or starts, the agent of its rank.
+
+* A driver under mpiexec: each rank becomes an agent (`enter`), and rank 0's runs the driver below
+  itself. The other ranks never import the driver.
+* A script under mpiexec (``mpiexec -n 4 python script.py``): at the first ``Pool()`` rank 0 starts
+  its agent as a child, to which the launcher's connection passes, and the other ranks become
+  agents where they stand. MPI is not touched before.
+* Without mpiexec: the script starts an agent without MPI.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NoReturn
+
+from mpipool.errors import UsageError, WorldLost
+from mpipool.executor import caller
+from mpipool.executor.caller import Caller
+from mpipool.executor.channel import BlockingChannel, socketpair
+from mpipool.executor.environment import SCRIPT_FD, SIZE, launched, without_launcher
+from mpipool.messages import Leave
+
+_AGENT: Final = (sys.executable, "-P", "-m", "mpipool.agent_main")
+_ROOT_FLAGS: Final = {
+    # Open MPI refuses to run as root, and with more ranks than cores, unless told otherwise.
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+}
+
+
+def enter(module: str, preload: Sequence[str] = ()) -> None:
+    """Begin a driver: the first call of its console script.
+
+    Under mpiexec this process becomes an agent and does not return; rank 0's agent runs
+    ``python -m module`` with the same arguments below itself. Outside, with ``--cores N`` among
+    the arguments, it becomes ``mpiexec -n N`` of the same command (without MPI it returns, and
+    `Pool` starts the ranks). Otherwise it returns.
+
+    Parameters
+    ----------
+    module : str
+        The driver's module, which calls this when it is run.
+    preload : sequence of str
+        Modules which the parent of the executors imports once for all of them.
+
+    Raises
+    ------
+    SystemExit
+        With code 2, if ``--cores`` is no number or is not the number of ranks.
+    """
+    os.environ["MPIPOOL_PRELOAD"] = ",".join(preload)
+    if SCRIPT_FD in os.environ:
+        return
+    cores = _cores(sys.argv[1:])
+    promised = launched(os.environ)
+    if promised is None:
+        if cores:
+            _start_ranks(module, cores)
+        return
+    if cores and cores != promised[1]:
+        _refuse(f"--cores {cores}, but mpiexec has started {promised[1]} ranks: leave it out")
+    script = [sys.executable, "-m", module, *sys.argv[1:]]
+    arguments = ["--preload", ",".join(preload), "--run", *script]
+    os.execv(_AGENT[0], [*_AGENT, *arguments])
+
+
+def connect(workers: int | None = None) -> Caller:
+    """Return the caller of this process; in the script, the first call starts the world.
+
+    Parameters
+    ----------
+    workers : int, optional
+        How many ranks to start, without mpiexec.
+
+    Raises
+    ------
+    UsageError
+        If ``workers`` disagrees with the world that is there.
+    """
+    existing = caller.installed()
+    if existing is None:
+        existing = _begin(workers)
+        caller.install(existing)
+    if workers is not None and workers != existing.size:
+        raise UsageError(f"Pool(workers={workers}), but there are {existing.size} ranks already")
+    return existing
+
+
+def _begin(workers: int | None) -> Caller:
+    if SCRIPT_FD in os.environ:
+        end = socket.socket(fileno=int(os.environ.pop(SCRIPT_FD)))
+        os.set_inheritable(end.fileno(), False)
+        return Caller(BlockingChannel(end), size=int(os.environ.get(SIZE, "1")))
+    promised = launched(os.environ)
+    if promised and promised[0] != 0:
+        sys.stdout.flush()
+        os.execv(_AGENT[0], [*_AGENT, *_preload(), "--run"])
+    local = [] if promised else ["--local", str(workers or int(os.environ.get(SIZE, "1")))]
+    size = promised[1] if promised else int(local[1])
+    return _start_agent(local, size)
+
+
+def _start_agent(local: list[str], size: int) -> Caller:
+    ours, theirs = socketpair()
+    descriptors = [theirs.fileno(), *_launcher_descriptors()]
+    command = [*_AGENT, *local, *_preload(), "--script-fd", str(theirs.fileno())]
+    agent = subprocess.Popen(command, pass_fds=descriptors, stdin=subprocess.DEVNULL)
+    theirs.close()
+    # MPI in user code must not take itself for the rank: the agent is.
+    kept = without_launcher(os.environ)
+    for name in set(os.environ) - set(kept):
+        del os.environ[name]
+    channel = BlockingChannel(ours)
+    atexit.register(_leave, channel, agent)
+    return Caller(channel, size=size)
+
+
+def _leave(channel: BlockingChannel, agent: subprocess.Popen[bytes]) -> None:
+    """End the world, and wait for it: the launcher takes our end for that of the rank."""
+    try:
+        channel.send(Leave(exit_code=0))
+    except WorldLost:
+        pass
+    agent.wait()
+
+
+def _launcher_descriptors() -> list[int]:
+    """Return the descriptors by which a launcher is reached, which the agent inherits."""
+    return [int(os.environ[name]) for name in ("PMI_FD",) if name in os.environ]
+
+
+def _preload() -> list[str]:
+    return ["--preload", os.environ.get("MPIPOOL_PRELOAD", "")]
+
+
+def _cores(arguments: Sequence[str]) -> int | None:
+    """Find ``--cores N`` without the driver's parser: it would have to be imported on each rank."""
+    for index, argument in enumerate(arguments):
+        name, _, value = argument.partition("=")
+        if name != "--cores":
+            continue
+        text = value or "".join(arguments[index + 1 : index + 2])
+        if not text.isdigit() or int(text) < 1:
+            _refuse(f"--cores {text}: how many ranks to run is a number from 1 up")
+        return int(text)
+    return None
+
+
+def _start_ranks(module: str, cores: int) -> None:
+    """Become mpiexec with this command; without an MPI, leave the ranks to `Pool`."""
+    mpiexec = find_mpiexec()
+    if mpiexec is None:
+        os.environ[SIZE] = str(cores)
+        return
+    for name, value in _ROOT_FLAGS.items():
+        os.environ.setdefault(name, value)
+    command = [sys.executable, "-m", module, *sys.argv[1:]]
+    os.execv(mpiexec, [mpiexec, "-n", str(cores), *command])
+
+
+def find_mpiexec() -> str | None:
+    """Return the mpiexec of this environment, or else the first on PATH; None without one."""
+    beside = Path(sys.executable).parent / "mpiexec"
+    return str(beside) if beside.exists() else shutil.which("mpiexec")
+
+
+def _refuse(sentence: str) -> NoReturn:
+    print(f"error: {sentence}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,84 @@
+"""A scatter which this rank leads: its items, its machine, and who waits for it."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from dataclasses import dataclass, field
+
+from mpipool.group import Scatter
+from mpipool.ids import ExecutorId, ScatterId
+from mpipool.messages import Buffer, Define, Open
+
+
+class Block:
+    """Consecutive items, as they came in one message."""
+
+    def __init__(self, first: int, sizes: Buffer, items: Buffer) -> None:
+        self.first = first
+        self._sizes = array("Q", bytes(sizes))
+        self._items = memoryview(items)
+        self._starts = array("Q", [0])
+        total = 0
+        for size in self._sizes:
+            total += size
+            self._starts.append(total)
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    def cut(self, first: int, count: int) -> tuple[bytes, memoryview]:
+        """Return sizes and bytes of some of the items."""
+        start, end = first - self.first, first - self.first + count
+        items = self._items[self._starts[start] : self._starts[end]]
+        return self._sizes[start:end].tobytes(), items
+
+
+class Backlog:
+    """All items of a scatter."""
+
+    def __init__(self) -> None:
+        self._blocks: list[Block] = []
+        self._firsts: list[int] = []
+        self.count = 0
+
+    def add(self, sizes: Buffer, items: Buffer) -> int:
+        """Add a block of items; return how many it holds."""
+        block = Block(self.count, sizes, items)
+        self._blocks.append(block)
+        self._firsts.append(self.count)
+        self.count += len(block)
+        return len(block)
+
+    def cut(self, first: int, count: int) -> tuple[bytes, Buffer]:
+        """Return sizes and bytes of consecutive items."""
+        at = bisect_right(self._firsts, first) - 1
+        sizes, items = b"", []
+        while count:
+            block = self._blocks[at]
+            taken = min(count, block.first + len(block) - first)
+            some, part = block.cut(first, taken)
+            sizes += some
+            items.append(part)
+            first, count, at = first + taken, count - taken, at + 1
+        return sizes, items[0] if len(items) == 1 else b"".join(items)
+
+
+@dataclass(slots=True, eq=False)
+class Led:
+    """One scatter, at its leader."""
+
+    scatter: ScatterId
+    path: tuple[ScatterId, ...]
+    owner: ExecutorId
+    """The executor whose task opened it."""
+    opening: Open
+    machine: Scatter
+    backlog: Backlog = field(default_factory=Backlog)
+    waited_for: bool = True
+    """Whether the owner's task is blocked until it is complete."""
+
+    @property
+    def definition(self) -> Define:
+        """What members must know before they get tasks."""
+        return Define(digest=self.opening.digest, parts=self.opening.parts)

@@ -1,0 +1,114 @@
+"""A batch of outcomes, as agents handle it: counted, cut and completed, never unpickled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from mpipool.messages import Buffer
+from mpipool.task import (
+    DONE,
+    ENTRY,
+    KEPT_IN_RECORD,
+    REDO,
+    Entry,
+    Outcome,
+    dump_details,
+    load_details,
+    outcomes,
+)
+
+Parts = tuple[Buffer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """The outcomes of consecutive tasks: table, details and results."""
+
+    first: int
+    parts: Parts
+
+    def __len__(self) -> int:
+        return len(self.parts[0]) // ENTRY.size
+
+    def __iter__(self) -> Iterator[Outcome]:
+        table, details, results = (memoryview(part) for part in self.parts)
+        return outcomes(table, details, results)
+
+    def in_state(self, state: int) -> tuple[int, ...]:
+        """Return the indices of the tasks in this state."""
+        table = memoryview(self.parts[0])
+        return tuple(
+            index
+            for index, fields in enumerate(ENTRY.iter_unpack(table), start=self.first)
+            if fields[0] == state
+        )
+
+    def cut(self, first: int, count: int) -> Outcomes:
+        """Return the outcomes of some of the tasks."""
+        if first == self.first and count == len(self):
+            return self
+        chosen = list(self)[first - self.first : first - self.first + count]
+        return Outcomes(first, pack(chosen))
+
+    def kept_results(self) -> Parts:
+        """Return the parts with only those results which belong into records."""
+        kept = [
+            outcome.result
+            for outcome in self
+            if outcome.entry.state == DONE and outcome.entry.result <= KEPT_IN_RECORD
+        ]
+        return (self.parts[0], self.parts[1], b"".join(kept))
+
+    def without_results(self) -> Parts:
+        """Return the parts without results."""
+        return (self.parts[0], self.parts[1], b"")
+
+    def completed(self, keys: dict[int, dict[str, Any]]) -> Outcomes:
+        """Add keys to the details of tasks which died before they could say theirs."""
+        completed = []
+        for index, outcome in enumerate(self, start=self.first):
+            details = load_details(outcome.details)
+            if index in keys and "digest" not in details:
+                encoded = dump_details(keys[index] | details)
+                entry = outcome.entry._replace(details=len(encoded))
+                outcome = Outcome(entry, memoryview(encoded), outcome.result)
+            completed.append(outcome)
+        return Outcomes(self.first, pack(completed))
+
+    def outputs(self) -> Iterator[tuple[str, str]]:
+        """Yield the files which wait to be published, and their final names."""
+        if not len(self.parts[1]):
+            return
+        for outcome in self:
+            if outcome.entry.state == DONE and outcome.entry.details:
+                yield from load_details(outcome.details).get("outputs", ())
+
+
+def pack(batch: Iterable[Outcome]) -> Parts:
+    """Put single outcomes together."""
+    chosen = list(batch)
+    return (
+        b"".join(ENTRY.pack(*outcome.entry) for outcome in chosen),
+        b"".join(outcome.details for outcome in chosen),
+        b"".join(outcome.result for outcome in chosen),
+    )
+
+
+def notice(redo: int, entry: Entry, details: dict[str, Any]) -> Parts:
+    """Write the outcomes of a chunk whose executor died.
+
+    Parameters
+    ----------
+    redo : int
+        How many tasks in front had ended, without being reported.
+    entry : Entry
+        Of the task that was running.
+    details : dict
+        What is known about the death.
+    """
+    encoded = dump_details(details)
+    again = Outcome(Entry(REDO, 0, 0.0, 0.0, 0.0, 0, 0), memoryview(b""), memoryview(b""))
+    died = Outcome(entry._replace(details=len(encoded)), memoryview(encoded), memoryview(b""))
+    return pack([again] * redo + [died])

@@ -1,0 +1,324 @@
+"""The pool: what users call."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+from mpipool import keys
+from mpipool.checkpoint.results import read_result
+from mpipool.errors import CheckpointError, UsageError
+from mpipool.executor.caller import Attachment, Call, Caller
+from mpipool.launch import connect
+from mpipool.task import key_prefix
+
+Progress = Callable[[int, int, int], None]
+
+
+@dataclass(slots=True)
+class MapSummary:
+    """What a map did."""
+
+    tasks: int = 0
+    reused: int = 0
+    """Tasks which the checkpoint knew as done."""
+    done: int = 0
+    failed: int = 0
+    wall: float = 0.0
+    """Seconds."""
+    busy: float = 0.0
+    """Seconds which the tasks took, together."""
+    ranks: int = 1
+
+    @property
+    def utilisation(self) -> float:
+        """Fraction of the ranks' time in which tasks ran."""
+        return self.busy / (self.wall * self.ranks) if self.wall else 0.0
+
+
+@dataclass(slots=True)
+class _Resumed:
+    """The items of a keyed map, as the checkpoint knows them."""
+
+    results: dict[int, Any] = field(default_factory=dict)
+    """What is done, by index."""
+    waiting: list[int] = field(default_factory=list)
+    prefixes: list[bytes] = field(default_factory=list)
+
+
+class Pool:
+    """The ranks of whoever asks: all of them in the script, the group inside a task.
+
+    In a script the first pool starts the world. Code written for one level runs at every other:
+    inside a task, under ``mpiexec -n 1``, and without mpiexec.
+
+    Parameters
+    ----------
+    workers : int, optional
+        How many ranks to start when there is no mpiexec; 1 if it is not given. They are local
+        processes.
+    checkpoint : path-like, optional
+        The run's database. Calls with ``stage=`` that it knows as done are not run again, and all
+        attempts are recorded in it. Only the script can attach one.
+    config : mapping, optional
+        The configuration of the run, JSON values: a database that was made with another one is
+        refused.
+    take_over : bool
+        Take the database from a run on another host of which nobody can say whether it lives.
+
+    Raises
+    ------
+    CheckpointLocked
+        If another live run has the database.
+    CheckpointMismatch
+        If it was made with another configuration.
+    CheckpointError
+        If it can't be used for another reason.
+    UsageError
+        If the arguments make no sense here.
+
+    Examples
+    --------
+    >>> with Pool() as pool:
+    ...     squares = pool.map(lambda x: x * x, range(100))
+    """
+
+    def __init__(
+        self,
+        workers: int | None = None,
+        *,
+        checkpoint: str | os.PathLike[str] | None = None,
+        config: Mapping[str, Any] | None = None,
+        take_over: bool = False,
+    ) -> None:
+        self._caller: Caller = connect(workers)
+        self.last_map = MapSummary()
+        """What the last map did."""
+        if checkpoint is not None:
+            self._attach(checkpoint, config, take_over)
+        elif config is not None or take_over:
+            raise UsageError("config= and take_over= make sense only with checkpoint=")
+
+    @property
+    def size(self) -> int:
+        """Number of ranks in the world."""
+        return self._caller.size
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Wait until all records of this pool are on disk."""
+        if self._caller.attachment.recorded and kind is None:
+            self._caller.ask("sync")
+
+    def map(  # noqa: PLR0913 - each is independent, keyword-only and documented
+        self,
+        function: Callable[..., Any],
+        items: Iterable[Any],
+        *,
+        stage: str = "",
+        key: Callable[[Any], Any] | None = None,
+        version: str = "",
+        config: Any = None,
+        retries: int = 0,
+        errors: str = "raise",
+        progress: Progress | None = None,
+    ) -> list[Any]:
+        """Call ``function(item)`` for each item, on whatever ranks there are.
+
+        Parameters
+        ----------
+        function : callable
+            Lambdas, closures and functions of ``__main__`` are allowed.
+        items : iterable
+            What can be pickled.
+        stage : str
+            Name of the kind of task: in records, in errors, and part of the key.
+        key : callable, optional
+            Makes the data ID (JSON values) of an item. With it, ``stage=`` and a checkpoint, a
+            task that is done in the run's database is not run again.
+        version : str
+            The author's version of the function, part of the key. Code is never looked at.
+        config : object
+            The configuration of this stage, JSON values, part of the key.
+        retries : int
+            How often a task that failed is tried again.
+        errors : {"raise", "return"}
+            What to do at the end if tasks failed: raise the first one's exception, or put
+            exceptions in the places of results. The others are finished in both cases.
+        progress : callable, optional
+            Called with the numbers of tasks done, failed, and in all, as results come in.
+
+        Returns
+        -------
+        list
+            The results, in the order of the items.
+
+        Raises
+        ------
+        Exception
+            What the first failed task raised, with the remote traceback as its cause.
+        ExecutorDied
+            If its process died.
+        UnpicklableError
+            If the function or an item can't be sent.
+        UsageError
+            If two items have the same data ID, or a data ID is not made of JSON values.
+        """
+        if errors not in {"raise", "return"}:
+            raise UsageError(f"errors={errors!r}: say 'raise' or 'return'")
+        call = Call(function=function, stage=stage, retries=retries)
+        if key is None:
+            return self._run(call, items, errors, progress)
+        if not stage:
+            raise UsageError("key= needs stage=: it is a part of the key")
+        every = list(items)
+        identities = _identities(stage, key, every)
+        digests = [keys.digest(stage, version, config, identity) for identity in identities]
+        resumed = self._resume(digests, identities)
+        call.prefixes = resumed.prefixes
+        waiting = [every[index] for index in resumed.waiting]
+        return self._run(call, waiting, errors, progress, resumed)
+
+    def scatterGather(  # noqa: N802 - the name which its users know
+        self, function: Callable[..., Any], items: Iterable[Any], *args: Any, **kwargs: Any
+    ) -> list[Any]:
+        """Scatter items over ranks, gather ``function(item, *args, **kwargs)`` in their order.
+
+        The same as `map`, with further arguments, which are sent once per rank. Inside a task the
+        rank of the task leads the scatter, works on it itself, and is lent other ranks as they
+        become free.
+
+        Raises
+        ------
+        Exception
+            As `map` does with ``errors="raise"``.
+        """
+        call = Call(function=function, arguments=args, keywords=kwargs)
+        return self._run(call, items, "raise", None)
+
+    # --- one scatter -----------------------------------------------------------------------------
+
+    def _run(
+        self,
+        call: Call,
+        items: Iterable[Any],
+        errors: str,
+        progress: Progress | None,
+        resumed: _Resumed | None = None,
+    ) -> list[Any]:
+        reused = resumed.results if resumed else {}
+        summary = self.last_map = MapSummary(reused=len(reused), ranks=self.size)
+        kept: Sequence[Any] = items if isinstance(items, Sequence) else list(items)
+        summary.tasks = len(kept) + len(reused)
+
+        def on_batch(done: int, failed: int, busy: float) -> None:
+            summary.done, summary.failed = done, failed
+            summary.busy += busy
+            if progress:
+                progress(done + summary.reused, failed, summary.tasks)
+
+        call.on_batch = on_batch
+        on_batch(0, 0, 0.0)
+        began = time.perf_counter()
+        values, failures = self._caller.scatter(call, kept)
+        summary.wall = time.perf_counter() - began
+        if failures and errors == "raise":
+            raise failures[min(failures)]
+        for index, error in failures.items():
+            values[index] = error
+        return _merge(values, resumed) if resumed else values
+
+    # --- the checkpoint --------------------------------------------------------------------------
+
+    def _attach(
+        self,
+        checkpoint: str | os.PathLike[str],
+        config: Mapping[str, Any] | None,
+        take_over: bool,
+    ) -> None:
+        plain = None if config is None else json.loads(keys.canonical(dict(config), "config"))
+        facts, _ = self._caller.ask(
+            "attach",
+            path=os.path.abspath(checkpoint),
+            config=plain,
+            command=" ".join(sys.argv),
+            take_over=take_over,
+        )
+        self._caller.attachment = Attachment(facts["token"], facts["results"], recorded=True)
+
+    def _resume(self, digests: list[bytes], identities: list[str]) -> _Resumed:
+        """Ask the checkpoint what is done, and prepare the rest."""
+        resumed = _Resumed()
+        known: list[Any] = [None] * len(digests)
+        results: Iterable[Any] = ()
+        if self._caller.attachment.recorded and digests:
+            hexes = [digest.hex() for digest in digests]
+            known, results = self._caller.ask("find", digests=hexes)
+        pickled = iter(results)
+        reopened = []
+        for index, found in enumerate(known):
+            result = next(pickled) if found else b""
+            if found and found["state"] == "done":
+                if self._is_whole(found):
+                    resumed.results[index] = self._load(found, result)
+                    continue
+                reopened.append(digests[index].hex())
+            attempts = found["attempts"] if found else 0
+            resumed.waiting.append(index)
+            resumed.prefixes.append(key_prefix(digests[index], identities[index], attempts))
+        if reopened:
+            self._caller.ask("reopen", digests=reopened)
+        return resumed
+
+    def _is_whole(self, found: dict[str, Any]) -> bool:
+        """Whether what the task made is still there."""
+        made = list(found["outputs"])
+        if found["result_file"]:
+            name = found["result_file"].split(":")[0]
+            made.append(os.path.join(self._caller.attachment.results, name))
+        return all(os.path.exists(path) for path in made)
+
+    def _load(self, found: dict[str, Any], result: bytes) -> Any:
+        if found["result_file"]:
+            result = read_result(self._caller.attachment.results, found["result_file"])
+        try:
+            return pickle.loads(result)
+        except Exception as error:
+            raise CheckpointError(
+                self._caller.attachment.results,
+                f"a result of an earlier run can't be loaded ({error}); "
+                "give the stage another version=",
+            ) from error
+
+
+def _identities(stage: str, key: Callable[[Any], Any], items: list[Any]) -> list[str]:
+    """Make the data IDs, and insist that each is there once."""
+    identities = [keys.canonical(key(item), f"data ID of {stage}") for item in items]
+    first: dict[str, int] = {}
+    for index, identity in enumerate(identities):
+        if identity in first:
+            raise UsageError(
+                f"items {first[identity]} and {index} of {stage} have the same data ID {identity}"
+            )
+        first[identity] = index
+    return identities
+
+
+def _merge(values: list[Any], resumed: _Resumed) -> list[Any]:
+    """Put what was done before and what was run now in the order of the items."""
+    merged = dict(zip(resumed.waiting, values, strict=True)) | resumed.results
+    return [merged[index] for index in range(len(merged))]

@@ -1,0 +1,100 @@
+"""The scatters which want ranks, in the order in which they should get them.
+
+Deeper scatters come first, so that what is begun is finished before something new is started;
+then the longest expected remaining time per rank, where a tenth more or less is a tie; then what
+was opened earlier.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from mpipool.ids import ScatterId
+
+TIE: Final = math.log(1.1)
+"""Expected times within this factor (as a logarithm) count as equal."""
+
+Urgency = tuple[int, int, int]
+
+
+@dataclass(slots=True)
+class Demand:
+    """What one scatter wants."""
+
+    scatter: ScatterId
+    path: tuple[ScatterId, ...]
+    opened: int
+    """Serial number of its opening."""
+    queued: int = 0
+    seconds: float = 0.0
+    lent: int = 0
+    """Ranks which it has now."""
+    coming: int = 0
+    """Ranks granted since its leader last said how many tasks are queued."""
+    closed: bool = False
+
+    @property
+    def unmet(self) -> int:
+        """How many more ranks could find a task: each grant takes one at least."""
+        return self.queued - self.coming
+
+    @property
+    def urgency(self) -> Urgency:
+        """Sorts the most urgent first."""
+        seconds = self.seconds or float(self.queued)
+        remaining = seconds / (self.lent + 1)
+        return (-len(self.path), -round(math.log(max(remaining, 1e-9)) / TIE), self.opened)
+
+
+class Demands:
+    """All open scatters, and a heap of those which want a rank.
+
+    An entry of the heap is stale when the demand's urgency has changed since; it is dropped when
+    it comes up. So an event costs a push, never a search.
+    """
+
+    def __init__(self) -> None:
+        self._demands: dict[ScatterId, Demand] = {}
+        self._heap: list[tuple[Urgency, ScatterId]] = []
+        self._opened = 0
+
+    def __contains__(self, scatter: ScatterId) -> bool:
+        return scatter in self._demands
+
+    def __getitem__(self, scatter: ScatterId) -> Demand:
+        return self._demands[scatter]
+
+    def __iter__(self) -> Iterator[Demand]:
+        return iter(self._demands.values())
+
+    def open(self, scatter: ScatterId, path: tuple[ScatterId, ...]) -> Demand:
+        """Return the demand of a scatter, a new one if it is not known yet."""
+        if scatter not in self._demands:
+            self._opened += 1
+            self._demands[scatter] = Demand(scatter, path, self._opened)
+        return self._demands[scatter]
+
+    def forget_if_over(self, demand: Demand) -> None:
+        """Forget a closed scatter once its last rank has come back."""
+        if demand.closed and not demand.lent:
+            del self._demands[demand.scatter]
+
+    def file(self, demand: Demand) -> None:
+        """Put a demand in its place after it changed."""
+        if demand.unmet > 0 and not demand.closed:
+            heapq.heappush(self._heap, (demand.urgency, demand.scatter))
+
+    def take(self) -> Demand | None:
+        """Take the most urgent unmet demand out of the heap, or None."""
+        while self._heap:
+            urgency, scatter = heapq.heappop(self._heap)
+            demand = self._demands.get(scatter)
+            if demand is None or demand.closed:
+                continue
+            if demand.unmet > 0 and demand.urgency == urgency:
+                return demand
+        return None

@@ -1,0 +1,54 @@
+"""What every transport offers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from mpipool.ids import Rank
+from mpipool.messages import Message
+
+
+class Transport(Protocol):
+    """The ranks of one world, as one of them sees it."""
+
+    rank: Rank
+    size: int
+    longest_sleep: float
+    """Seconds for which the loop may sleep without asking for messages."""
+    traffic: Traffic
+
+    def send(self, to: Rank, message: Message) -> None:
+        """Send a message; returns at once. The message's parts must not change afterwards."""
+
+    def receive(self) -> Iterator[tuple[Rank, Message]]:
+        """Yield the messages which have arrived, with their senders."""
+
+    @property
+    def unsent(self) -> bool:
+        """Whether sends are under way, so that the loop must not sleep for long."""
+
+    def close(self) -> None:
+        """Complete what was sent and leave the world. No calls afterwards."""
+
+
+class Traffic:
+    """Counts of what a rank sent and received, by kind of message."""
+
+    def __init__(self) -> None:
+        self.sent: dict[str, list[int]] = {}
+        self.received: dict[str, list[int]] = {}
+
+    def count_sent(self, message: Message, size: int) -> None:
+        """Count a message that is sent."""
+        self._count(self.sent, message, size)
+
+    def count_received(self, message: Message, size: int) -> None:
+        """Count a message that has arrived."""
+        self._count(self.received, message, size)
+
+    @staticmethod
+    def _count(counts: dict[str, list[int]], message: Message, size: int) -> None:
+        entry = counts.setdefault(type(message).__name__, [0, 0])
+        entry[0] += 1
+        entry[1] += size

@@ -1,0 +1,49 @@
+"""Ranks within one process, for running without mpiexec and for tests of the assembled pool."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Final
+
+from mpipool.ids import Rank
+from mpipool.messages import Message
+from mpipool.transport.interface import Traffic
+
+LONGEST_SLEEP: Final = 0.05
+"""Seconds. Nothing arrives while the one process sleeps; its timers want this resolution."""
+
+
+class LocalTransport:
+    """One rank of a world in which all ranks share a process; see `Transport`."""
+
+    longest_sleep = LONGEST_SLEEP
+    unsent = False
+
+    def __init__(self, rank: Rank, boxes: list[deque[tuple[Rank, Message]]]) -> None:
+        self.rank = rank
+        self.size = len(boxes)
+        self.traffic = Traffic()
+        self._boxes = boxes
+
+    def send(self, to: Rank, message: Message) -> None:
+        """Put the message into the receiver's box."""
+        self.traffic.count_sent(message, sum(map(len, message.parts)))
+        self._boxes[to].append((self.rank, message))
+
+    def receive(self) -> Iterator[tuple[Rank, Message]]:
+        """Yield what is in this rank's box."""
+        box = self._boxes[self.rank]
+        while box:
+            sender, message = box.popleft()
+            self.traffic.count_received(message, sum(map(len, message.parts)))
+            yield sender, message
+
+    def close(self) -> None:
+        """Nothing is to be completed."""
+
+
+def local_world(size: int) -> list[LocalTransport]:
+    """Make the transports of a world of ``size`` ranks in this process."""
+    boxes: list[deque[tuple[Rank, Message]]] = [deque() for _ in range(size)]
+    return [LocalTransport(Rank(rank), boxes) for rank in range(size)]

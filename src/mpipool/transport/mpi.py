@@ -1,0 +1,122 @@
+"""Ranks which are MPI processes. The one module that imports mpi4py.
+
+* COMM_WORLD is duplicated, so that messages of user code never meet ours.
+* Only Isend, Improbe, Mrecv and Test are used: two agents in a blocking send above the eager limit
+  would deadlock.
+* A message longer than a fragment is cut; fragments of one pair of ranks arrive in order, since the
+  receiver matches any tag. At most a few are under way to one peer, the others wait here.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, Final
+
+import mpi4py
+
+mpi4py.rc.finalize = False  # `close` finalises, under a watchdog
+from mpi4py import MPI  # noqa: E402 - importing it initialises MPI
+
+from mpipool.ids import Rank  # noqa: E402
+from mpipool.messages import Buffer, Message, decode, encode  # noqa: E402
+from mpipool.transport.interface import Traffic  # noqa: E402
+
+FRAGMENT: Final = 1 << 20
+UNDER_WAY: Final = 8
+"""Fragments under way to one peer."""
+LONGEST_SLEEP: Final = 0.01
+"""Seconds. A message that comes while the loop sleeps waits for so long at most."""
+FINALIZE_SECONDS: Final = 5.0
+_LAST, _MORE = 1, 2
+
+
+class MpiTransport:
+    """One rank of MPI's world; see `Transport`."""
+
+    longest_sleep = LONGEST_SLEEP
+
+    def __init__(self) -> None:
+        self._world = MPI.COMM_WORLD.Dup()
+        self._world.Set_errhandler(MPI.ERRORS_RETURN)
+        self.rank = Rank(self._world.Get_rank())
+        self.size = self._world.Get_size()
+        self.traffic = Traffic()
+        self._to_self: deque[Message] = deque()
+        self._waiting: dict[Rank, deque[tuple[int, Buffer]]] = {}
+        self._under_way: dict[Rank, deque[tuple[Any, Buffer]]] = {}
+        self._partial: dict[Rank, bytearray] = {}
+
+    def send(self, to: Rank, message: Message) -> None:
+        """Start sending, or queue behind what is under way to this peer."""
+        if to == self.rank:
+            self._to_self.append(message)
+            return
+        frame = b"".join(encode(message))
+        self.traffic.count_sent(message, len(frame))
+        waiting = self._waiting.setdefault(to, deque())
+        if len(frame) <= FRAGMENT:
+            waiting.append((_LAST, frame))
+        else:
+            view = memoryview(frame)
+            for at in range(0, len(frame), FRAGMENT):
+                tag = _MORE if at + FRAGMENT < len(frame) else _LAST
+                waiting.append((tag, view[at : at + FRAGMENT]))
+        self._push(to)
+
+    def receive(self) -> Iterator[tuple[Rank, Message]]:
+        """Yield what has arrived, and push on what is still to be sent."""
+        for peer in list(self._under_way):
+            self._push(peer)
+        while self._to_self:
+            yield self.rank, self._to_self.popleft()
+        status = MPI.Status()
+        while (arrived := self._world.Improbe(MPI.ANY_SOURCE, MPI.ANY_TAG, status)) is not None:
+            frame = bytearray(status.Get_count(MPI.BYTE))
+            arrived.Recv([frame, MPI.BYTE])
+            sender = Rank(status.Get_source())
+            whole = self._assemble(sender, frame, status.Get_tag())
+            if whole is not None:
+                message = decode(whole)
+                self.traffic.count_received(message, len(whole))
+                yield sender, message
+
+    @property
+    def unsent(self) -> bool:
+        """Whether sends are under way."""
+        return bool(self._under_way) or bool(self._to_self)
+
+    def close(self) -> None:
+        """Complete the sends and finalise MPI; give up waiting for the others after 5 s."""
+        watchdog = threading.Timer(FINALIZE_SECONDS, os._exit, (0,))
+        watchdog.daemon = True
+        watchdog.start()
+        while self._under_way:
+            for peer in list(self._under_way):
+                self._push(peer)
+        self._world.Free()
+        MPI.Finalize()
+        watchdog.cancel()
+
+    def _push(self, peer: Rank) -> None:
+        under_way = self._under_way.setdefault(peer, deque())
+        while under_way and under_way[0][0].Test():
+            under_way.popleft()
+        waiting = self._waiting.get(peer)
+        while waiting and len(under_way) < UNDER_WAY:
+            tag, fragment = waiting.popleft()
+            under_way.append((self._world.Isend([fragment, MPI.BYTE], peer, tag), fragment))
+        if not under_way:
+            del self._under_way[peer]
+
+    def _assemble(self, sender: Rank, frame: bytearray, tag: int) -> bytearray | None:
+        begun = self._partial.pop(sender, None)
+        if begun is not None:
+            begun += frame
+            frame = begun
+        if tag == _MORE:
+            self._partial[sender] = frame
+            return None
+        return frame
