@@ -12,7 +12,7 @@ from typing import Any, Final
 from mpipool.checkpoint.database import Checkpoint, Found
 from mpipool.checkpoint.database import Scatter as ScatterRow
 from mpipool.checkpoint.recorder import Recorder
-from mpipool.errors import MpipoolError, UsageError
+from mpipool.errors import UsageError
 from mpipool.ids import BROKER, Rank, ScatterId, leader_of
 from mpipool.messages import (
     Answer,
@@ -88,21 +88,8 @@ class Broker:
     def take(self, sender: Rank, message: Message) -> None:
         """Take a message for the broker."""
         match message:
-            case Want():
-                self._note_scatter(message)
-                self._schedule(
-                    DemandChanged(
-                        message.scatter,
-                        message.path,
-                        message.queued,
-                        message.seconds,
-                        message.closed,
-                    )
-                )
-            case Return(lease=lease, queued=queued, seconds=seconds):
-                self._schedule(LeaseReturned(lease, queued, seconds))
-            case Blocked(leases=leases, tops=tops):
-                self._schedule(CoreBlocked(sender, frozenset(leases), tops))
+            case Want() | Return() | Blocked():
+                self._schedule(sender, message)
             case Records():
                 if self._recorder:
                     self._recorder.append(unpack(message))
@@ -115,7 +102,18 @@ class Broker:
             case _:
                 raise AssertionError(f"a broker can't take {message}")
 
-    def _schedule(self, event: Event) -> None:
+    def _schedule(self, sender: Rank, message: Want | Return | Blocked) -> None:
+        match message:
+            case Want(scatter=scatter, path=path, queued=queued, seconds=seconds, closed=closed):
+                self._note_scatter(message)
+                event: Event = DemandChanged(scatter, path, queued, seconds, closed)
+            case Return(lease=lease, queued=queued, seconds=seconds):
+                event = LeaseReturned(lease, queued, seconds)
+            case Blocked(leases=leases, tops=tops):
+                event = CoreBlocked(sender, frozenset(leases), tops)
+        self._place(event)
+
+    def _place(self, event: Event) -> None:
         if self.exit_code is not None:
             return  # nothing new is begun
         for grant in self.scheduler.handle(event):
@@ -130,7 +128,7 @@ class Broker:
         if self._recorder:
             self._recorder.add_ranks([(rank, host, pid)])
         if rank != BROKER or self._transport.size <= ROOT_WORKS_UP_TO:
-            self._schedule(RankJoined(rank))
+            self._place(RankJoined(rank))
 
     # --- the checkpoint --------------------------------------------------------------------------
 

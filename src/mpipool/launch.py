@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import shutil
 import socket
@@ -125,10 +126,8 @@ def _start_agent(local: list[str], size: int) -> Caller:
 
 def _leave(channel: BlockingChannel, agent: subprocess.Popen[bytes]) -> None:
     """End the world, and wait for it: the launcher takes our end for that of the rank."""
-    try:
+    with contextlib.suppress(WorldLost):
         channel.send(Leave(exit_code=0))
-    except WorldLost:
-        pass
     agent.wait()
 
 

@@ -37,11 +37,14 @@ class Loop:
         self._parent = os.getppid()
         self._stopping: set[int] = set()
         self._left: set[int] = set()
-        watch.add(self._waker, lambda: os.read(self._waker, 4096))
+        watch.add(self._waker, self._wakened)
 
     def wake(self) -> None:
         """Wake the loop from another thread."""
         os.write(self._wake, b"w")
+
+    def _wakened(self) -> None:
+        os.read(self._waker, 4096)
 
     def run(self) -> int:
         """Serve until the run is over; return its exit code."""

@@ -53,16 +53,26 @@ def connect_to_write(path: str) -> sqlite3.Connection:
     return _connect(path, "mode=rw")
 
 
-def set_durability(connection: sqlite3.Connection, path: str) -> None:
-    """Choose the journal by the file system, and have every commit synced."""
-    if shared_memory_works(path):
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-    else:
+def sync_commits(connection: sqlite3.Connection, path: str) -> None:
+    """Before the first transaction: have commits outlive a power failure, and end an unfit log."""
+    # FULL would leave it to chance whether the removal of a rollback journal, which is the commit,
+    # outlives a power failure. For a log the two are the same.
+    connection.execute("PRAGMA synchronous = EXTRA")
+    if not shared_memory_works(path):
         connection.execute("PRAGMA journal_mode = DELETE")
-        # Here FULL would leave it to chance whether the journal's removal, which is the commit,
-        # outlives a power failure.
-        connection.execute("PRAGMA synchronous = EXTRA")
+
+
+def start_log(connection: sqlite3.Connection, path: str) -> None:
+    """Once the database is ours: write a log where that works, so that readers don't wait.
+
+    Not before, since that changes the file's header. If it can't be done because somebody reads
+    just now, the rollback journal does as well.
+    """
+    if shared_memory_works(path):
+        with contextlib.suppress(sqlite3.OperationalError):
+            connection.execute("PRAGMA journal_mode = WAL")
+            # The first write makes the log; without one, the first reader would have to make it.
+            connection.execute("UPDATE lock SET heartbeat = heartbeat")
 
 
 def leave(connection: sqlite3.Connection) -> None:

@@ -24,7 +24,8 @@ from mpipool.checkpoint.connection import (
     read_meta,
     require_format,
     sentences,
-    set_durability,
+    start_log,
+    sync_commits,
 )
 from mpipool.checkpoint.index import KeyIndex
 from mpipool.checkpoint.lock import Holder, read_holder, this_process, write_holder
@@ -117,7 +118,7 @@ def _take(path: str, request: Request) -> Taken | None:
     with sentences(path):
         connection = connect_to_write(path)
         try:
-            set_durability(connection, path)
+            sync_commits(connection, path)
             connection.execute("BEGIN IMMEDIATE")
             if is_new(connection):
                 _create(connection, request)
@@ -127,6 +128,7 @@ def _take(path: str, request: Request) -> Taken | None:
             index, last_row = _load(connection)  # first: a damaged table must not leave us locked
             token = _begin_session(connection, path, request)
             connection.execute("COMMIT")
+            start_log(connection, path)
         except BaseException:
             connection.close()
             raise

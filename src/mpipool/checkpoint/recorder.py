@@ -211,8 +211,8 @@ class Recorder:
             self._commit(checkpoint, [_Changed(lambda held: held.end(state))])
             checkpoint.disconnect()
         except Exception as error:
-            self._fail(_as_ours(checkpoint.path, error))
             self._give_up(checkpoint)
+            self._fail(_as_ours(checkpoint.path, error))
 
     def _work(self, checkpoint: Checkpoint) -> None:
         beat = time.monotonic() + HEARTBEAT

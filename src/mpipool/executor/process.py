@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol
 
 from mpipool.executor.channel import Channel, socketpair
@@ -274,9 +275,9 @@ class Executors:
     def _begin(self, executor: ExecutorId, descriptors: list[int]) -> None:
         process = _Executor(descriptors)
         self._executors[executor] = process
-        self._watch.add(process.channel.fileno(), lambda: self._read(executor))
+        self._watch.add(process.channel.fileno(), partial(self._read, executor))
         for output in process.outputs:
-            self._watch.add(output.descriptor, lambda output=output: self._drain(output))
+            self._watch.add(output.descriptor, partial(self._drain, output))
         for message in self._starting.pop(executor):
             self._watch.send(process.channel, message)
         if executor in self._ending:

@@ -127,6 +127,13 @@ def _literal(name: str) -> str:
     return re.sub(r"([*?\[])", r"[\1]", name)
 
 
+def discard(outputs: list[tuple[str, str]]) -> None:
+    """Remove what a task had written before it failed."""
+    for part, _ in outputs:
+        with contextlib.suppress(OSError):
+            os.unlink(part)
+
+
 def publish(part: str | os.PathLike[str], final: str | os.PathLike[str]) -> None:
     """Give a written file its name. Again does no harm."""
     try:

@@ -17,13 +17,13 @@ from pathlib import Path
 from time import perf_counter, thread_time
 from typing import Any, Final
 
+from mpipool.checkpoint.results import publish_result
 from mpipool.errors import WorldLost
 from mpipool.executor import caller
 from mpipool.executor.channel import BlockingChannel
 from mpipool.executor.pickling import dump_exception, dump_result
 from mpipool.executor.progress import Progress
-from mpipool.checkpoint.results import publish_result
-from mpipool.executor.running import running
+from mpipool.executor.running import discard, running
 from mpipool.messages import Define, Message, RunTasks, TasksDone
 from mpipool.task import DONE, ENTRY, FAILED, KEPT_IN_RECORD, cut_key, dump_details
 
@@ -169,8 +169,10 @@ class Executor:
         times = (started, wall, thread_time() - cpu, _peak_memory() if wall > MEASURED else 0)
         if running.metrics:
             details = details | {"metrics": running.metrics}
-        if running.outputs and state == DONE:
+        if state == DONE and running.outputs:
             details = details | {"outputs": running.outputs}
+        elif running.outputs:
+            discard(running.outputs)
         self._batch.add(state, times, dump_details(details) if details else b"", result)
         return wall
 

@@ -9,15 +9,13 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from collections import deque
 from collections.abc import Iterator
 from typing import Any, Final
 
 import mpi4py
 
-mpi4py.rc.finalize = False  # `close` finalises, under a watchdog
+mpi4py.rc.finalize = False  # `close` finalises
 from mpi4py import MPI  # noqa: E402 - importing it initialises MPI
 
 from mpipool.ids import Rank  # noqa: E402
@@ -29,7 +27,6 @@ UNDER_WAY: Final = 8
 """Fragments under way to one peer."""
 LONGEST_SLEEP: Final = 0.01
 """Seconds. A message that comes while the loop sleeps waits for so long at most."""
-FINALIZE_SECONDS: Final = 5.0
 _LAST, _MORE = 1, 2
 
 
@@ -89,16 +86,12 @@ class MpiTransport:
         return bool(self._under_way) or bool(self._to_self)
 
     def close(self) -> None:
-        """Complete the sends and finalise MPI; give up waiting for the others after 5 s."""
-        watchdog = threading.Timer(FINALIZE_SECONDS, os._exit, (0,))
-        watchdog.daemon = True
-        watchdog.start()
+        """Complete the sends and finalise MPI."""
         while self._under_way:
             for peer in list(self._under_way):
                 self._push(peer)
         self._world.Free()
         MPI.Finalize()
-        watchdog.cancel()
 
     def _push(self, peer: Rank) -> None:
         under_way = self._under_way.setdefault(peer, deque())
