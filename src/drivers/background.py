@@ -101,4 +101,4 @@ def _smoothed(image: Image) -> Image:
     """Return the running mean over 3 x 3 pixels, times 3: as noisy as the image."""
     padded = np.pad(image, 1, mode="edge")
     across = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
-    return (across[:-2] + across[1:-1] + across[2:]) / np.float32(3)
+    return np.asarray((across[:-2] + across[1:-1] + across[2:]) / np.float32(3))

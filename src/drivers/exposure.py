@@ -67,7 +67,7 @@ class Exposure:
 
     def has(self, planes: int) -> Flags:
         """Return where any of these bits is set, shape (rows, columns)."""
-        return (self.mask & planes) != 0
+        return np.asarray((self.mask & planes) != 0)
 
     def mark(self, where: Flags, plane: str) -> None:
         """Set a mask plane where the array is true."""

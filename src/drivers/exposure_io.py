@@ -49,7 +49,7 @@ def read_exposure(frame: RawFrame, *, overscan_order: int) -> Exposure:
                 raise FrameError("is not there")
             _APPLY[companion.role](exposure, beside, header, camera)
         except FrameError as error:
-            exposure.notes.append(f"no {companion.role}: {beside.name if beside else ''} {error}")
+            exposure.notes.append(f"no {companion.role}: its file {error}")
     _complete_variance(exposure, camera, path.name)
     exposure.clear_unmeasured()
     return exposure
@@ -63,9 +63,9 @@ def _read_image(path: Path, hdu: int | str) -> tuple[Pixels, dict[str, Any]]:
             header = merged_header(units[0].header, units[hdu].header)
             header["EXTNAME"] = units[hdu].name
     except (OSError, ValueError, TypeError, KeyError, IndexError, EOFError) as error:
-        raise FrameError(f"{path}: can't be read ({error})") from error
+        raise FrameError(f"can't be read ({error})") from error
     if data is None or data.ndim != 2:
-        raise FrameError(f"{path}: HDU {hdu} is no image")
+        raise FrameError(f"has no image in HDU {hdu}")
     return np.ascontiguousarray(data, dtype=data.dtype.newbyteorder("=")), header
 
 
@@ -189,7 +189,9 @@ def write_exposure(path: Path, exposure: Exposure, keywords: Mapping[str, Any]) 
         if (value[0] if isinstance(value, tuple) else value) is not None:
             primary.header[keyword] = value
     planes = {
-        f"MP_{name}": (number, f"bit of plane {name}") for name, number in MASK_PLANES.items()
+        # Longer than eight letters, so HIERARCH cards, as LSST's images have them.
+        f"HIERARCH MP_{plane}": (place, f"bit of plane {plane}")
+        for plane, place in MASK_PLANES.items()
     }
     units = [
         _image_unit("IMAGE", exposure.image, exposure, {"BUNIT": exposure.unit}),

@@ -40,16 +40,17 @@ class Scan:
 def scan_file(path: str) -> Scan:
     """Read all headers of a file once, and check that the file is whole."""
     file = Path(path)
-    if is_companion(file.name):
-        return Scan(path, companion=True)
+    companion = is_companion(file.name)
     frames, problems = [], []
     try:
         units = read_layout(file)
+        if companion:
+            return Scan(path, companion=True)
         images = [unit for unit in units if _is_image(unit)]
         if not images:
             raise FrameError("holds no image")
     except FrameError as error:
-        return Scan(path, problems=(str(error),))
+        return Scan(path, problems=(str(error),), companion=companion)
     for unit in images:
         try:
             frames.append(_frame(file, units[0].header, unit))
@@ -124,7 +125,7 @@ def _required(camera: Instrument, what: str, header: dict[str, Any], file_name: 
     value = first(sources, header, file_name)
     if value is None:
         names = " or ".join(str(source) for source in sources)
-        raise FrameError(f"lacks the {what}: {names} of a {camera.name} frame is not there")
+        raise FrameError(f"lacks the {what}: there is no {names} (instrument {camera.name})")
     return value
 
 

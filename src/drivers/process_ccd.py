@@ -14,6 +14,7 @@ from drivers.configuration import Configuration
 from drivers.detection import Sources, find_sources
 from drivers.exposure import NOT_SKY, Exposure
 from drivers.exposure_io import read_exposure, write_catalog, write_exposure
+from drivers.frame_error import FrameError
 from drivers.registry import RawFrame
 from drivers.seeing import Seeing, measure_seeing
 from drivers.sky_position import make_wcs, pixel_scale, sky_corners, sky_positions
@@ -64,9 +65,17 @@ def process_ccd(job: CcdJob) -> dict[str, Any]:
     -------
     dict
         ``n_sources`` and ``seeing`` [arcsec, or None].
+
+    Raises
+    ------
+    FrameError
+        If the frame can't be used.
     """
-    measured = measure(job.frame, job.configuration)
-    row = summarise(job, measured)
+    try:
+        measured = measure(job.frame, job.configuration)
+        row = summarise(job, measured)
+    except FrameError as error:
+        raise FrameError(f"{job.frame.path}: {error}") from error
     record(**row)
     with output(Path(job.root) / job.image) as path:
         write_exposure(path, measured.exposure, _keywords(row))

@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS raw (
     visit INTEGER NOT NULL, ccd INTEGER NOT NULL, filter TEXT NOT NULL, instrument TEXT NOT NULL,
     exptime REAL, mjd REAL, object TEXT NOT NULL, width INTEGER NOT NULL, height INTEGER NOT NULL,
     path TEXT NOT NULL, hdu INTEGER NOT NULL, size INTEGER NOT NULL, mtime REAL NOT NULL,
-    PRIMARY KEY (visit, ccd)
+    PRIMARY KEY (visit, ccd), UNIQUE (path, hdu)
 );
 CREATE TABLE IF NOT EXISTS calexp (
     rerun TEXT NOT NULL, visit INTEGER NOT NULL, ccd INTEGER NOT NULL, filter TEXT NOT NULL,

@@ -83,6 +83,21 @@ class Rerun:
                 f"rerun {self.name!r} can't be written: no permission to write to {existing}"
             )
 
+    def make_folder(self) -> None:
+        """Make the rerun's folder if it doesn't exist.
+
+        Raises
+        ------
+        RepositoryError
+            If that can't be done.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RepositoryError(
+                f"rerun {self.name!r} can't be written: {error.strerror}: {self.folder}"
+            ) from error
+
 
 def _is_read_only(folder: Path) -> bool:
     return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)

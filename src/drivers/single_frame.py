@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 STAGE = "singleFrame"
 VERSION = "1"
 """Raised when `process_ccd` changes what it makes, so that older results are made again."""
+
+_NOTES = 5
+"""Kinds of notes that the summary shows."""
 
 _DESCRIPTION = """\
 Calibrate the CCDs of a survey repository: overscan, bias level and gain where a frame is raw, mask
@@ -169,6 +173,7 @@ def process(plan: Plan) -> int:
 
     jobs = [_job(plan, frame) for frame in plan.frames]
     settings = plan.configuration.as_dict()
+    plan.rerun.make_folder()
     with Pool(checkpoint=plan.rerun.run_db, config={"singleFrame": settings}) as pool:
         derive_calexps(plan.rerun)
         with shown(len(jobs), "single frame", "CCDs") as progress:
@@ -233,15 +238,32 @@ def _report(plan: Plan, outcomes: Sequence[Any], summary: Any) -> int:
         for frame, outcome in zip(plan.frames, outcomes, strict=True)
         if isinstance(outcome, BaseException)
     ]
-    print(
-        f"{len(outcomes)} CCDs: {len(outcomes) - len(failures)} done "
-        f"({summary.reused} of them before), {len(failures)} failed, in {summary.wall:.1f} s; "
-        f"the ranks were busy {100 * summary.utilisation:.0f} % of the time"
-    )
+    before = summary.reused
+    line = f"{len(outcomes)} CCDs: {len(outcomes) - len(failures)} done ({before} of them before)"
+    line += f", {len(failures)} failed, in {summary.wall:.1f} s"
+    if before < len(outcomes):
+        line += f"; the ranks were busy {100 * summary.utilisation:.0f} % of the time"
+    print(line)
     print(f"images and catalogues: {plan.rerun.folder / 'calexp'}")
     print(f"records: {plan.rerun.run_db}; table calexp of {plan.rerun.repository.registry}")
+    _report_notes(plan)
     _report_failures(plan, failures)
     return 1 if failures else 0
+
+
+def _report_notes(plan: Plan) -> None:
+    """Print what was unusual, most frequent first."""
+    selected = {(frame.visit, frame.ccd) for frame in plan.frames}
+    notes = Counter(
+        note
+        for row in committed_rows(plan.rerun)
+        if (row["visit"], row["ccd"]) in selected
+        for note in row["notes"]
+    )
+    for note, count in notes.most_common(_NOTES):
+        print(f"note ({count} x): {note}")
+    if len(notes) > _NOTES:
+        print("more notes: column notes of table calexp")
 
 
 def _report_failures(plan: Plan, failures: Iterable[tuple[RawFrame, BaseException]]) -> None:

@@ -9,11 +9,9 @@ made.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from mpipool.broker import Broker
 from mpipool.executor.process import SCRIPT, Death
-from mpipool.executor.script import Script
 from mpipool.group import Member
 from mpipool.ids import BROKER, ExecutorId, Rank
 from mpipool.leading import Leading
@@ -36,6 +34,10 @@ from mpipool.messages import (
 from mpipool.recording import EVERY
 from mpipool.serving import ExecutorPool, Serving
 from mpipool.transport import Transport
+
+if TYPE_CHECKING:
+    from mpipool.broker import Broker  # rank 0 alone loads SQLite
+    from mpipool.executor.script import Script
 
 REST: Final = 1.0
 """Seconds between two looks for executors which were idle for long."""

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import faulthandler
 import os
 import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Sequence
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from mpipool.agent import Agent
-from mpipool.broker import Broker
 from mpipool.executor.descendants import adopt_orphans
 from mpipool.executor.environment import SIZE, launched
 from mpipool.executor.process import Executors, Watch
@@ -30,29 +29,34 @@ from mpipool.messages import Hello
 from mpipool.transport import Transport
 from mpipool.transport.local import local_world
 
+if TYPE_CHECKING:
+    from mpipool.broker import Broker
+
 LEAVE_SECONDS: Final = 5.0
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Serve as the agent of a rank until the run is over, then end the process."""
     arguments = _parse(sys.argv[1:] if argv is None else argv)
+    parent = os.getppid()
     adopt_orphans()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)  # no traceback; the guards end what is below
     world = _world(arguments.local)
-    _leave(world, serve(world, arguments))
+    _leave(world, serve(world, arguments), parent)
 
 
-def _leave(world: Sequence[Transport], code: int) -> NoReturn:
+def _leave(world: Sequence[Transport], code: int, parent: int) -> NoReturn:
     """Leave MPI and end the process, within 5 s whatever hangs.
 
     The interpreter is not finalised: other libraries' destructors are what crashes there. But C's
     exit handlers must run: MPICH says goodbye to its launcher in one of them, and a process that
     ends without it takes the job along (10 of 15 runs, measured).
     """
-    watchdog = threading.Timer(LEAVE_SECONDS, os._exit, (code,))
-    watchdog.daemon = True
-    watchdog.start()
+    # Not a timer of Python's: mpi4py holds the GIL in Finalize, and there it is that MPI hangs.
+    faulthandler.dump_traceback_later(LEAVE_SECONDS, exit=True)
+    if os.getppid() != parent:
+        os._exit(code)  # MPICH's Finalize would wait for a launcher which waits for the dead script
     for transport in world:
         transport.close()
     sys.stdout.flush()
@@ -103,9 +107,7 @@ def serve(world: Sequence[Transport], arguments: argparse.Namespace) -> int:
     preload = tuple(filter(None, arguments.preload.split(",")))
     os.environ[SIZE] = str(world[0].size)
     for transport in world:
-        broker = (
-            Broker(transport, time.monotonic, loop.wake) if transport.rank == BROKER else None
-        )
+        broker = _broker(transport, loop) if transport.rank == BROKER else None
         agents.append(
             Agent(
                 transport,
@@ -120,6 +122,12 @@ def serve(world: Sequence[Transport], arguments: argparse.Namespace) -> int:
     for agent in agents:
         agent.transport.send(BROKER, Hello(host=socket.gethostname(), pid=os.getpid()))
     return loop.run()
+
+
+def _broker(transport: Transport, loop: Loop) -> Broker:
+    from mpipool.broker import Broker  # only rank 0 pays for SQLite
+
+    return Broker(transport, time.monotonic, loop.wake)
 
 
 def _begin_script(

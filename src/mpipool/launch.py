@@ -25,7 +25,13 @@ from mpipool.errors import UsageError, WorldLost
 from mpipool.executor import caller
 from mpipool.executor.caller import Caller
 from mpipool.executor.channel import BlockingChannel, socketpair
-from mpipool.executor.environment import SCRIPT_FD, SIZE, launched, without_launcher
+from mpipool.executor.environment import (
+    PRELOAD,
+    SCRIPT_FD,
+    SIZE,
+    launched,
+    without_launcher,
+)
 from mpipool.messages import Leave
 
 _AGENT: Final = (sys.executable, "-P", "-m", "mpipool.agent_main")
@@ -42,8 +48,8 @@ def enter(module: str, preload: Sequence[str] = ()) -> None:
 
     Under mpiexec this process becomes an agent and does not return; rank 0's agent runs
     ``python -m module`` with the same arguments below itself. Outside, with ``--cores N`` among
-    the arguments, it becomes ``mpiexec -n N`` of the same command (without MPI it returns, and
-    `Pool` starts the ranks). Otherwise it returns.
+    the arguments, it starts the ranks in the same way, by mpiexec where there is one. Otherwise it
+    returns, and the first `Pool` starts a world of one rank.
 
     Parameters
     ----------
@@ -57,20 +63,45 @@ def enter(module: str, preload: Sequence[str] = ()) -> None:
     SystemExit
         With code 2, if ``--cores`` is no number or is not the number of ranks.
     """
-    os.environ["MPIPOOL_PRELOAD"] = ",".join(preload)
+    os.environ[PRELOAD] = ",".join(preload)
     if SCRIPT_FD in os.environ:
         return
     cores = _cores(sys.argv[1:])
+    if cores or launched(os.environ):
+        run_below_agents([sys.executable, "-m", module, *sys.argv[1:]], cores, "--cores")
+
+
+def run_below_agents(
+    script: Sequence[str], ranks: int | None, option: str = "-n"
+) -> NoReturn:
+    """Become a run of ``script``: an agent inside mpiexec, else mpiexec or an agent without MPI.
+
+    Parameters
+    ----------
+    script : sequence of str
+        The command which rank 0's agent runs below itself.
+    ranks : int, optional
+        How many were asked for.
+    option : str
+        By which option, for the error.
+
+    Raises
+    ------
+    SystemExit
+        With code 2, if ``ranks`` is not what mpiexec has started.
+    """
     promised = launched(os.environ)
-    if promised is None:
-        if cores:
-            _start_ranks(module, cores)
-        return
-    if cores and cores != promised[1]:
-        _refuse(f"--cores {cores}, but mpiexec has started {promised[1]} ranks: leave it out")
-    script = [sys.executable, "-m", module, *sys.argv[1:]]
-    arguments = ["--preload", ",".join(preload), "--run", *script]
-    os.execv(_AGENT[0], [*_AGENT, *arguments])
+    if promised and ranks and ranks != promised[1]:
+        _refuse(f"{option} {ranks}, but mpiexec has started {promised[1]} ranks: leave it out")
+    agent = [*_AGENT, *_preload()]
+    mpiexec = None if promised or not ranks else find_mpiexec()
+    if mpiexec:
+        for name, value in _ROOT_FLAGS.items():
+            os.environ.setdefault(name, value)
+        agent = [mpiexec, "-n", str(ranks), *agent]
+    elif not promised:
+        agent += ["--local", str(ranks or 1)]
+    os.execv(agent[0], [*agent, "--run", *script])
 
 
 def connect(workers: int | None = None) -> Caller:
@@ -137,7 +168,7 @@ def _launcher_descriptors() -> list[int]:
 
 
 def _preload() -> list[str]:
-    return ["--preload", os.environ.get("MPIPOOL_PRELOAD", "")]
+    return ["--preload", os.environ.get(PRELOAD, "")]
 
 
 def _cores(arguments: Sequence[str]) -> int | None:
@@ -153,18 +184,6 @@ def _cores(arguments: Sequence[str]) -> int | None:
     return None
 
 
-def _start_ranks(module: str, cores: int) -> None:
-    """Become mpiexec with this command; without an MPI, leave the ranks to `Pool`."""
-    mpiexec = find_mpiexec()
-    if mpiexec is None:
-        os.environ[SIZE] = str(cores)
-        return
-    for name, value in _ROOT_FLAGS.items():
-        os.environ.setdefault(name, value)
-    command = [sys.executable, "-m", module, *sys.argv[1:]]
-    os.execv(mpiexec, [mpiexec, "-n", str(cores), *command])
-
-
 def find_mpiexec() -> str | None:
     """Return the mpiexec of this environment, or else the first on PATH; None without one."""
     beside = Path(sys.executable).parent / "mpiexec"
@@ -172,5 +191,6 @@ def find_mpiexec() -> str | None:
 
 
 def _refuse(sentence: str) -> NoReturn:
-    print(f"error: {sentence}", file=sys.stderr)
+    if (launched(os.environ) or (0, 1))[0] == 0:  # one rank says it for all
+        print(f"error: {sentence}", file=sys.stderr)
     sys.exit(2)

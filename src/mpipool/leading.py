@@ -65,23 +65,24 @@ class Leading:
         scatter = scatter_id(self._transport.rank, self._serial)
         entry = self._member.entries.get(owner)
         path = (*entry.path, scatter) if entry else (scatter,)
-        self.scatters[scatter] = Led(scatter, path, owner, opening, Scatter(opening.retries))
+        led = Led(scatter, path, owner, opening, Scatter(opening.retries))
+        self.scatters[scatter] = led
         if entry:
             self._member.waits(owner, scatter)
+            self._own_leases += 1
+            led.own_lease = LeaseId(-self._own_leases)
+            self._member.lend_own_core(owner, led.own_lease)
 
     def extend(self, owner: ExecutorId, items: Items, now: float) -> None:
         """Take in items of a scatter; with the first of them its own rank begins."""
         led = self._find(owner, items.request)
         if led is None:
-            return
+            return  # it was given up meanwhile
         sizes, packed = items.parts
-        fresh = not led.backlog.count
         count = led.backlog.add(sizes, packed)
         self._handle(led, events.Extended(count, len(packed), items.last), now)
-        if fresh and count and owner in self._member.entries:
-            self._own_leases += 1
-            lease = LeaseId(-self._own_leases)
-            self._member.lend_own_core(owner, lease)
+        if count and led.own_lease:
+            lease, led.own_lease = led.own_lease, None
             self._handle(led, events.Lent(lease, self._transport.rank, inf), now)
 
     def abandon(self, owner: ExecutorId, request: int, now: float) -> None:
@@ -149,6 +150,8 @@ class Leading:
             self._perform(led, command, outcomes)
         if led.machine.complete and led.waited_for:
             led.waited_for = False
+            if led.own_lease:
+                self._member.own_core_is_back(led.own_lease)
             if led.owner in self._member.entries:
                 self._member.resumes(led.owner)
         if led.machine.over:

@@ -7,7 +7,7 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 
 from mpipool.group import Scatter
-from mpipool.ids import ExecutorId, ScatterId
+from mpipool.ids import ExecutorId, LeaseId, ScatterId
 from mpipool.messages import Buffer, Define, Open
 
 
@@ -75,6 +75,8 @@ class Led:
     opening: Open
     machine: Scatter
     backlog: Backlog = field(default_factory=Backlog)
+    own_lease: LeaseId | None = None
+    """The owner's core, kept for the scatter until its first items are there."""
     waited_for: bool = True
     """Whether the owner's task is blocked until it is complete."""
 

@@ -48,6 +48,9 @@ class Loop:
 
     def run(self) -> int:
         """Serve until the run is over; return its exit code."""
+        for agent in self._agents:
+            if agent.transport.doorbell is not None:
+                self._watch.add(agent.transport.doorbell, lambda: None)  # to wake is all it does
         last = tick = parent = time.monotonic()
         while len(self._left) < len(self._agents):
             busy = self._step()
@@ -58,10 +61,8 @@ class Loop:
             if now - parent > PARENT_EVERY:
                 parent = now
                 self._require_parent()
-            if busy:
-                last = now
-            else:
-                self._sleep(now - last)
+            if busy or self._sleep(now - last):
+                last = time.monotonic()
         return self._agents[0].stopped or 0
 
     def _step(self) -> bool:
@@ -82,15 +83,22 @@ class Loop:
             if agent.released:
                 self._left.add(rank)
 
-    def _sleep(self, idle: float) -> None:
+    def _sleep(self, idle: float) -> bool:
+        """Sleep, the longer the longer nothing has happened; return whether something woke it."""
         if idle < SPIN:
             os.sched_yield()
-            return
-        longest = min(agent.transport.longest_sleep for agent in self._agents)
-        if any(agent.transport.unsent for agent in self._agents):
+            return False
+        transports = [agent.transport for agent in self._agents]
+        longest = min(transport.longest_sleep for transport in transports)
+        if any(transport.unsent for transport in transports):
             longest = SHORTEST_SLEEP
         pause = min(max(idle / 4, SHORTEST_SLEEP), longest)
-        select.select([self._watch.fileno()], [], [], pause)
+        woken = not all([transport.may_sleep() for transport in transports])  # noqa: C419 - each
+        if not woken:
+            woken = bool(select.select([self._watch.fileno()], [], [], pause)[0])
+        for transport in transports:
+            transport.wakes()
+        return woken
 
     def _require_parent(self) -> None:
         """End when the launcher is gone: nobody waits for this rank, and nobody would end it."""

@@ -82,7 +82,6 @@ def leave(connection: sqlite3.Connection) -> None:
     would fail in a folder which the reader may not write to, and leave files of his elsewhere.
     """
     with contextlib.suppress(sqlite3.Error):
-        connection.execute("PRAGMA busy_timeout = 0")
         connection.execute("PRAGMA journal_mode = DELETE")
     connection.close()
 

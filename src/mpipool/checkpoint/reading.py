@@ -106,7 +106,6 @@ def read_records(
         At the first record, if the database can't be read.
     """
     view = {"latest": "latest", "all": "record"}[attempts]
-    columns = ", ".join(field.name for field in fields(StoredRecord))
     with opened(path) as connection:
         chosen = connection.execute(
             f"SELECT id FROM {view}"
@@ -116,15 +115,16 @@ def read_records(
         )
         rows = array("q", (row for (row,) in chosen))
         for at in range(0, len(rows), _PAGE):
-            page = rows[at : at + _PAGE]
-            marks = ", ".join("?" * len(page))
             # Rows never change, so it does no harm that each page is a transaction of its own.
-            yield from map(
-                _stored,
-                connection.execute(
-                    f"SELECT {columns} FROM record WHERE id IN ({marks}) ORDER BY id", page
-                ).fetchall(),
-            )
+            yield from _page(connection, rows[at : at + _PAGE])
+
+
+def _page(connection: sqlite3.Connection, rows: array[int]) -> list[StoredRecord]:
+    columns, marks = ", ".join(StoredRecord.__slots__), ", ".join("?" * len(rows))
+    found = connection.execute(
+        f"SELECT {columns} FROM record WHERE id IN ({marks}) ORDER BY id", rows
+    )
+    return [_stored(row) for row in found]
 
 
 def counts(path: str | os.PathLike[str]) -> list[StageCount]:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from mpipool.cli import failed, status
+from mpipool.cli import failed, run, status
 from mpipool.errors import MpipoolError
 
 
@@ -25,7 +25,7 @@ class Verb(Protocol):
         """Do it, and return the exit code."""
 
 
-VERBS: Final[tuple[Verb, ...]] = (status, failed)
+VERBS: Final[tuple[Verb, ...]] = (run, status, failed)
 """In the order of the help."""
 
 

@@ -9,6 +9,8 @@ SIZE: Final = "MPIPOOL_SIZE"
 """Environment variable which tells the script how many ranks there are."""
 SCRIPT_FD: Final = "MPIPOOL_FD"
 """Environment variable which tells the script at which descriptor its agent is."""
+PRELOAD: Final = "MPIPOOL_PRELOAD"
+"""Environment variable which passes on the modules to preload, separated by commas."""
 
 _LAUNCHERS: Final = ("PMI", "PMIX", "OMPI_", "PRTE", "HYDRA", "HYDI", "MPIR_", "MPIEXEC_")
 """With these, mpi4py in user code would take itself for the rank: it aborts under MPICH and hangs

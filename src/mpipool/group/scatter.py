@@ -84,7 +84,9 @@ class Scatter:
         self.pace = Pace()
         self._losses: dict[int, int] = {}
         self._last_chunk = ChunkId(0)
-        self._reported = 0
+        self._believed = 0
+        """How many queued tasks the scheduler reckons with: as last reported, less one for each
+        rank that it has lent since."""
         self._closed = False
 
     @property
@@ -128,6 +130,8 @@ class Scatter:
         if lease in self.leases:
             raise InvalidEvent("scatter", f"Lent({lease})", "the lease is here already")
         self.leases[lease] = Lease(rank, until)
+        if lease > 0:
+            self._believed = max(self._believed - 1, 0)
         return []
 
     def _take_in(self, done: Done) -> list[Command]:
@@ -202,6 +206,8 @@ class Scatter:
         if not lease.chunks:
             del self.leases[lease_id]
             commands.append(Release(lease_id, self.queued, self.pace.seconds(self.queued)))
+            if lease_id > 0:
+                self._believed = self.queued
         return commands
 
     def _give(self, lease_id: LeaseId, lease: Lease) -> Give:
@@ -220,13 +226,13 @@ class Scatter:
         return give
 
     def _report(self) -> list[Command]:
-        """Tell the scheduler when demand comes, goes or doubles, and when the scatter is over."""
+        """Tell the scheduler when there is more to do than it reckons with, nothing, or no more."""
         if self._closed:
             return []
         if self.over:
             self._closed = True
             return [Demand(0, 0.0, self.tasks, closed=True)]
-        if bool(self.queued) == bool(self._reported) and self.queued < 2 * self._reported + 1:
+        if self.queued <= self._believed and (self.queued or not self._believed):
             return []
-        self._reported = self.queued
+        self._believed = self.queued
         return [Demand(self.queued, self.pace.seconds(self.queued), self.tasks)]

@@ -18,6 +18,9 @@ from mpipool.ids import ScatterId
 TIE: Final = math.log(1.1)
 """Expected times within this factor (as a logarithm) count as equal."""
 
+SLACK: Final = 64
+"""So many stale entries are left in the heap however few scatters there are."""
+
 Urgency = tuple[int, int, int]
 
 
@@ -43,6 +46,11 @@ class Demand:
         return self.queued - self.coming
 
     @property
+    def waits(self) -> bool:
+        """Whether it should get another rank."""
+        return self.unmet > 0 and not self.closed
+
+    @property
     def urgency(self) -> Urgency:
         """Sorts the most urgent first."""
         seconds = self.seconds or float(self.queued)
@@ -54,7 +62,8 @@ class Demands:
     """All open scatters, and a heap of those which want a rank.
 
     An entry of the heap is stale when the demand's urgency has changed since; it is dropped when
-    it comes up. So an event costs a push, never a search.
+    it comes up. So an event costs a push, never a search. Entries which never come up, because
+    more urgent ones of the same demand always do, are swept out before they outnumber the others.
     """
 
     def __init__(self) -> None:
@@ -85,16 +94,20 @@ class Demands:
 
     def file(self, demand: Demand) -> None:
         """Put a demand in its place after it changed."""
-        if demand.unmet > 0 and not demand.closed:
+        if demand.waits:
             heapq.heappush(self._heap, (demand.urgency, demand.scatter))
+        if len(self._heap) > 2 * len(self._demands) + SLACK:
+            self._sweep()
+
+    def _sweep(self) -> None:
+        self._heap = [(demand.urgency, demand.scatter) for demand in self if demand.waits]
+        heapq.heapify(self._heap)
 
     def take(self) -> Demand | None:
         """Take the most urgent unmet demand out of the heap, or None."""
         while self._heap:
             urgency, scatter = heapq.heappop(self._heap)
             demand = self._demands.get(scatter)
-            if demand is None or demand.closed:
-                continue
-            if demand.unmet > 0 and demand.urgency == urgency:
+            if demand and demand.waits and demand.urgency == urgency:
                 return demand
         return None

@@ -26,7 +26,7 @@ def _no_core_idles_beside_work(scheduler: Scheduler) -> None:
     if not scheduler.cores.any_free:
         return
     for demand in scheduler.demands:
-        if demand.closed or demand.unmet <= 0:
+        if not demand.waits:
             continue
         rank = scheduler.cores.choose(demand.scatter, demand.path, leader_of(demand.scatter))
         assert rank is None, f"rank {rank} idles while scatter {demand.scatter} waits"

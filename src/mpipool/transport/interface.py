@@ -16,6 +16,8 @@ class Transport(Protocol):
     size: int
     longest_sleep: float
     """Seconds for which the loop may sleep without asking for messages."""
+    doorbell: int | None
+    """Descriptor which becomes readable when a message comes while the loop sleeps."""
     traffic: Traffic
 
     def send(self, to: Rank, message: Message) -> None:
@@ -23,6 +25,12 @@ class Transport(Protocol):
 
     def receive(self) -> Iterator[tuple[Rank, Message]]:
         """Yield the messages which have arrived, with their senders."""
+
+    def may_sleep(self) -> bool:
+        """Prepare for sleep; False if something has arrived meanwhile."""
+
+    def wakes(self) -> None:
+        """Note that the loop does not sleep any more."""
 
     @property
     def unsent(self) -> bool:

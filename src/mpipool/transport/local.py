@@ -19,6 +19,7 @@ class LocalTransport:
 
     longest_sleep = LONGEST_SLEEP
     unsent = False
+    doorbell: int | None = None
 
     def __init__(self, rank: Rank, boxes: list[deque[tuple[Rank, Message]]]) -> None:
         self.rank = rank
@@ -38,6 +39,13 @@ class LocalTransport:
             sender, message = box.popleft()
             self.traffic.count_received(message, sum(map(len, message.parts)))
             yield sender, message
+
+    def may_sleep(self) -> bool:
+        """Whether nothing has arrived."""
+        return not self._boxes[self.rank]
+
+    def wakes(self) -> None:
+        """Nobody rings."""
 
     def close(self) -> None:
         """Nothing is to be completed."""

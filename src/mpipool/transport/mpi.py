@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import deque
 from collections.abc import Iterator
 from typing import Any, Final
@@ -20,6 +21,12 @@ from mpi4py import MPI  # noqa: E402 - importing it initialises MPI
 
 from mpipool.ids import Rank  # noqa: E402
 from mpipool.messages import Buffer, Message, decode, encode  # noqa: E402
+from mpipool.transport.doorbell import (  # noqa: E402
+    Address,
+    Doorbell,
+    Neighbour,
+    neighbour,
+)
 from mpipool.transport.interface import Traffic  # noqa: E402
 
 FRAGMENT: Final = 1 << 20
@@ -27,13 +34,13 @@ UNDER_WAY: Final = 8
 """Fragments under way to one peer."""
 LONGEST_SLEEP: Final = 0.01
 """Seconds. A message that comes while the loop sleeps waits for so long at most."""
+LONGEST_SLEEP_WITH_BELLS: Final = 0.05
+"""Seconds, where every other rank can ring for its messages."""
 _LAST, _MORE = 1, 2
 
 
 class MpiTransport:
     """One rank of MPI's world; see `Transport`."""
-
-    longest_sleep = LONGEST_SLEEP
 
     def __init__(self) -> None:
         self._world = MPI.COMM_WORLD.Dup()
@@ -45,6 +52,23 @@ class MpiTransport:
         self._waiting: dict[Rank, deque[tuple[int, Buffer]]] = {}
         self._under_way: dict[Rank, deque[tuple[Any, Buffer]]] = {}
         self._partial: dict[Rank, bytearray] = {}
+        self._doorbell = Doorbell()
+        self.doorbell: int | None = self._doorbell.descriptor
+        self._neighbours = self._meet_neighbours()
+        all_can_ring = len(self._neighbours) == self.size - 1
+        self.longest_sleep = LONGEST_SLEEP_WITH_BELLS if all_can_ring else LONGEST_SLEEP
+
+    def _meet_neighbours(self) -> dict[Rank, Neighbour]:
+        own = self._doorbell.address
+        integers = array("q", bytes(8 * len(own) * self.size))
+        self._world.Allgather(array("q", own), integers)
+        found = {}
+        for rank in range(self.size):
+            address = Address(*integers[len(own) * rank : len(own) * (rank + 1)])
+            bell = neighbour(own, address) if rank != self.rank else None
+            if bell:
+                found[Rank(rank)] = bell
+        return found
 
     def send(self, to: Rank, message: Message) -> None:
         """Start sending, or queue behind what is under way to this peer."""
@@ -80,6 +104,15 @@ class MpiTransport:
                 self.traffic.count_received(message, len(whole))
                 yield sender, message
 
+    def may_sleep(self) -> bool:
+        """Ask the others to ring from now on, unless something has arrived already."""
+        self._doorbell.sleeps()
+        return not self._to_self and not self._world.Iprobe(MPI.ANY_SOURCE, MPI.ANY_TAG)
+
+    def wakes(self) -> None:
+        """Tell the others that ringing is needless."""
+        self._doorbell.wakes()
+
     @property
     def unsent(self) -> bool:
         """Whether sends are under way."""
@@ -103,6 +136,8 @@ class MpiTransport:
             under_way.append((self._world.Isend([fragment, MPI.BYTE], peer, tag), fragment))
         if not under_way:
             del self._under_way[peer]
+        elif peer in self._neighbours:
+            self._neighbours[peer].wake()
 
     def _assemble(self, sender: Rank, frame: bytearray, tag: int) -> bytearray | None:
         begun = self._partial.pop(sender, None)
