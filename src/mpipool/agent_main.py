@@ -90,7 +90,9 @@ def _world(local: int) -> Sequence[Transport]:
     return [transport]
 
 
-def serve(world: Sequence[Transport], arguments: argparse.Namespace) -> int:
+def serve(
+    world: Sequence[Transport], arguments: argparse.Namespace, in_place: bool = False
+) -> int:
     """Serve the ranks of ``world`` which live in this process; return the exit code.
 
     Parameters
@@ -99,11 +101,13 @@ def serve(world: Sequence[Transport], arguments: argparse.Namespace) -> int:
         One, or all ranks of a local world.
     arguments : argparse.Namespace
         As from the command line.
+    in_place : bool
+        Whether this process is the user's own, whose other children are none of ours.
     """
     watch = Watch()
     agents: list[Agent] = []
     loop = Loop(agents, watch)
-    spared: set[int] = set()
+    spared: set[int] | None = None if in_place else set()
     preload = tuple(filter(None, arguments.preload.split(",")))
     os.environ[SIZE] = str(world[0].size)
     for transport in world:
@@ -116,11 +120,11 @@ def serve(world: Sequence[Transport], arguments: argparse.Namespace) -> int:
                 broker,
             )
         )
-    root = agents[0]
-    if root.broker:
-        _begin_script(root, watch, spared, arguments)
+    if agents[0].broker:
+        _begin_script(agents[0], watch, spared, arguments)
     for agent in agents:
         agent.transport.send(BROKER, Hello(host=socket.gethostname(), pid=os.getpid()))
+        agent.executors.prepare()
     return loop.run()
 
 
@@ -131,11 +135,12 @@ def _broker(transport: Transport, loop: Loop) -> Broker:
 
 
 def _begin_script(
-    root: Agent, watch: Watch, spared: set[int], arguments: argparse.Namespace
+    root: Agent, watch: Watch, spared: set[int] | None, arguments: argparse.Namespace
 ) -> None:
     if arguments.run:
         script = ScriptBelow(watch, root, arguments.run)
-        spared.add(script.pid)
+        if spared is not None:
+            spared.add(script.pid)
         root.script = script
     elif arguments.script_fd is not None:
         root.script = ScriptAbove(watch, root, arguments.script_fd)

@@ -5,11 +5,14 @@
 * A script under mpiexec (``mpiexec -n 4 python script.py``): at the first ``Pool()`` rank 0 starts
   its agent as a child, to which the launcher's connection passes, and the other ranks become
   agents where they stand. MPI is not touched before.
+* A script which has initialised MPI itself: that can't be handed over. The ranks serve where they
+  are, rank 0 in a thread beside the script.
 * Without mpiexec: the script starts an agent without MPI.
 """
 
 from __future__ import annotations
 
+import argparse
 import atexit
 import contextlib
 import os
@@ -17,7 +20,8 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -131,6 +135,8 @@ def _begin(workers: int | None) -> Caller:
         end = socket.socket(fileno=int(os.environ.pop(SCRIPT_FD)))
         os.set_inheritable(end.fileno(), False)
         return Caller(BlockingChannel(end), size=int(os.environ.get(SIZE, "1")))
+    if _mpi_is_initialized():
+        return _serve_in_place()
     promised = launched(os.environ)
     if promised and promised[0] != 0:
         sys.stdout.flush()
@@ -138,6 +144,41 @@ def _begin(workers: int | None) -> Caller:
     local = [] if promised else ["--local", str(workers or int(os.environ.get(SIZE, "1")))]
     size = promised[1] if promised else int(local[1])
     return _start_agent(local, size)
+
+
+def _mpi_is_initialized() -> bool:
+    mpi = sys.modules.get("mpi4py.MPI")
+    return mpi is not None and mpi.Is_initialized() and not mpi.Is_finalized()
+
+
+def _serve_in_place() -> Caller:
+    """Serve in the processes which have MPI already; ranks other than 0 do not return."""
+    from mpipool import agent_main
+    from mpipool.transport.mpi import MpiTransport
+
+    ours, theirs = socketpair()
+    transport = MpiTransport(finalizes=False)
+    arguments = argparse.Namespace(
+        preload=os.environ.get(PRELOAD, ""), run=None, script_fd=theirs.detach()
+    )
+
+    def serve() -> None:
+        agent_main.serve([transport], arguments, in_place=True)
+        transport.close()
+
+    if transport.rank:
+        serve()
+        sys.exit(0)
+    print(
+        "mpipool: MPI was initialised before Pool(): serving in a thread of the script, which "
+        "slows both; make the Pool before importing mpi4py.MPI",
+        file=sys.stderr,
+    )
+    thread = threading.Thread(target=serve, name="mpipool-agent", daemon=True)
+    thread.start()
+    channel = BlockingChannel(ours)
+    atexit.register(_leave, channel, thread.join)
+    return Caller(channel, size=transport.size)
 
 
 def _start_agent(local: list[str], size: int) -> Caller:
@@ -151,15 +192,15 @@ def _start_agent(local: list[str], size: int) -> Caller:
     for name in set(os.environ) - set(kept):
         del os.environ[name]
     channel = BlockingChannel(ours)
-    atexit.register(_leave, channel, agent)
+    atexit.register(_leave, channel, agent.wait)
     return Caller(channel, size=size)
 
 
-def _leave(channel: BlockingChannel, agent: subprocess.Popen[bytes]) -> None:
+def _leave(channel: BlockingChannel, wait: Callable[[], object]) -> None:
     """End the world, and wait for it: the launcher takes our end for that of the rank."""
     with contextlib.suppress(WorldLost):
         channel.send(Leave(exit_code=0))
-    agent.wait()
+    wait()
 
 
 def _launcher_descriptors() -> list[int]:

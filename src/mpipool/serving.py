@@ -21,6 +21,9 @@ NO_OUTCOMES: Final[Parts] = (b"", b"", b"")
 class ExecutorPool(Protocol):
     """What is asked of the processes below an agent."""
 
+    def prepare(self) -> object:
+        """Get ready to start processes soon."""
+
     def start(self, executor: ExecutorId) -> None:
         """Begin to start a process; messages for it wait until it is there."""
 

@@ -195,8 +195,9 @@ class Executors:
         Who is told what happens.
     preload : sequence of str
         Modules which the guard imports, so that its executors share them.
-    spared : collection of int
-        Children of this process which are none of ours.
+    spared : collection of int or None
+        Other children of this process. When a guard was killed, what its executors have left
+        behind comes up to this process, and is ended; not if this is the user's own (None).
     """
 
     def __init__(
@@ -204,7 +205,7 @@ class Executors:
         watch: Watch,
         listener: Listener,
         preload: Sequence[str] = (),
-        spared: Collection[int] = (),
+        spared: Collection[int] | None = (),
     ) -> None:
         self._watch = watch
         self._spared = spared
@@ -218,14 +219,18 @@ class Executors:
     def __len__(self) -> int:
         return len(self._executors) + len(self._starting)
 
-    def start(self, executor: ExecutorId) -> None:
-        """Begin to start a process; messages for it wait until it is there."""
+    def prepare(self) -> GuardProcess:
+        """Have a guard, which imports what executors will need; it takes a second, perhaps."""
         if self._guard is None:
             environment = for_user_code(os.environ)
             self._guard = GuardProcess(self._watch, environment, *self._preload)
             self._watch.add(self._guard.channel.fileno(), self._read_guard)
+        return self._guard
+
+    def start(self, executor: ExecutorId) -> None:
+        """Begin to start a process; messages for it wait until it is there."""
         self._starting[executor] = []
-        self._guard.send(Fork(executor=executor))
+        self.prepare().send(Fork(executor=executor))
 
     def send(self, executor: ExecutorId, message: Message) -> None:
         """Send a message to an executor."""
@@ -324,7 +329,8 @@ class Executors:
         with contextlib.suppress(subprocess.TimeoutExpired):
             lost.process.wait(timeout=1)
         # What its executors had started, in sessions of their own, has come up to the agent.
-        end_children(keep=self._spared)
+        if self._spared is not None:
+            end_children(keep=self._spared)
         print("mpipool: a guard was killed; its tasks are run again", file=sys.stderr, flush=True)
         reason = "the guard of its executor was killed"
         for executor in list(self._executors):

@@ -171,6 +171,9 @@ class VirtualExecutors:
         self.clock, self.listener, self.plans, self.check = clock, listener, plans, check
         self.alive: dict[ExecutorId, VirtualExecutor] = {}
 
+    def prepare(self) -> None:
+        """There is nothing to prepare."""
+
     def start(self, executor: ExecutorId) -> None:
         """Begin to start a process; messages for it wait until it is there."""
         process = VirtualExecutor(executor, self)

@@ -131,7 +131,7 @@ class Scatter:
             raise InvalidEvent("scatter", f"Lent({lease})", "the lease is here already")
         self.leases[lease] = Lease(rank, until)
         if lease > 0:
-            self._believed = max(self._believed - 1, 0)
+            self._believed -= 1
         return []
 
     def _take_in(self, done: Done) -> list[Command]:
@@ -156,9 +156,7 @@ class Scatter:
         self.abandoned = True
         self.queue.clear()
         self.queued = 0
-        return [
-            End(lease_id, lease.rank) for lease_id, lease in self.leases.items() if lease.chunks
-        ]
+        return [End(lease_id, lease.rank) for lease_id, lease in self.leases.items()]
 
     # --- outcomes ------------------------------------------------------------------------------
 
@@ -170,6 +168,7 @@ class Scatter:
             again = attempt if index in done.redo else self._next_attempt(done, index, attempt)
             if again is None:
                 continue
+            # It goes alone, for it may take its process along once more.
             self._enqueue(Run(index, 1, again))
             commands += self._final(start, index)
             start = index + 1
@@ -212,9 +211,7 @@ class Scatter:
 
     def _give(self, lease_id: LeaseId, lease: Lease) -> Give:
         run = self.queue[0]
-        # A task that is tried again goes alone: it may take the process with it once more.
-        wanted = 1 if run.attempt > 1 else self.pace.chunk(self.queued, len(self.leases))
-        count = min(wanted, run.count)
+        count = min(self.pace.chunk(self.queued, len(self.leases)), run.count)
         self._last_chunk = ChunkId(self._last_chunk + 1)
         lease.chunks[self._last_chunk] = Chunk(run.first, count, run.attempt)
         give = Give(lease_id, lease.rank, self._last_chunk, run.first, count, run.attempt)

@@ -9,6 +9,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from array import array
 from collections import deque
 from collections.abc import Iterator
@@ -36,13 +38,23 @@ LONGEST_SLEEP: Final = 0.01
 """Seconds. A message that comes while the loop sleeps waits for so long at most."""
 LONGEST_SLEEP_WITH_BELLS: Final = 0.05
 """Seconds, where every other rank can ring for its messages."""
+ABSENT_SECONDS: Final = 30.0
+"""How often rank 0 says which ranks have not come up yet."""
 _LAST, _MORE = 1, 2
 
 
 class MpiTransport:
-    """One rank of MPI's world; see `Transport`."""
+    """One rank of MPI's world; see `Transport`.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    finalizes : bool
+        Whether `close` finalises MPI; not where the user's program has initialised it.
+    """
+
+    def __init__(self, finalizes: bool = True) -> None:
+        self._finalizes = finalizes
+        _wait_for_all()
         self._world = MPI.COMM_WORLD.Dup()
         self._world.Set_errhandler(MPI.ERRORS_RETURN)
         self.rank = Rank(self._world.Get_rank())
@@ -119,12 +131,13 @@ class MpiTransport:
         return bool(self._under_way) or bool(self._to_self)
 
     def close(self) -> None:
-        """Complete the sends and finalise MPI."""
+        """Complete the sends, and finalise MPI unless that is the user's."""
         while self._under_way:
             for peer in list(self._under_way):
                 self._push(peer)
         self._world.Free()
-        MPI.Finalize()
+        if self._finalizes:
+            MPI.Finalize()
 
     def _push(self, peer: Rank) -> None:
         under_way = self._under_way.setdefault(peer, deque())
@@ -148,3 +161,26 @@ class MpiTransport:
             self._partial[sender] = frame
             return None
         return frame
+
+
+def _wait_for_all() -> None:
+    """Let every rank report to rank 0, which names those that are late: Dup would just hang."""
+    world = MPI.COMM_WORLD
+    if world.Get_rank():
+        world.Send([b"", MPI.BYTE], 0, _LAST)
+        return
+    absent = set(range(1, world.Get_size()))
+    began, said = time.monotonic(), 0.0
+    status = MPI.Status()
+    while absent:
+        if world.Iprobe(MPI.ANY_SOURCE, _LAST, status):
+            world.Recv([bytearray(0), MPI.BYTE], status.Get_source(), _LAST)
+            absent.discard(status.Get_source())
+            continue
+        time.sleep(1e-3)
+        waited = time.monotonic() - began
+        if waited - said > ABSENT_SECONDS:
+            said = waited
+            names = ", ".join(map(str, sorted(absent)[:10])) + (" …" if len(absent) > 10 else "")
+            sentence = f"mpipool: waiting for ranks {names} for {waited:.0f} s"
+            print(sentence, file=sys.stderr, flush=True)

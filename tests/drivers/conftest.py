@@ -1,0 +1,116 @@
+"""A small simulated survey, and a serial stand-in for the pool."""
+
+from __future__ import annotations
+
+import warnings
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+import mpipool
+from drivers import process_ccd as process_ccd_module
+from drivers.simulate import Survey, make_visits, write_survey
+
+SURVEY = Survey(visits=2, ccds=2, height=400, width=300, stars=150, seed=3)
+
+
+@pytest.fixture(scope="session")
+def survey_folder(tmp_path_factory):
+    """Frames of `SURVEY`; tests must not change them."""
+    folder = tmp_path_factory.mktemp("survey") / "raw"
+    write_survey(folder, SURVEY)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def frames(survey_folder):
+    return sorted(survey_folder.glob("sim-*.fits"))
+
+
+@pytest.fixture(scope="session")
+def truth(survey_folder):
+    with fits.open(survey_folder / "truth" / "truth.fits") as units:
+        stars = np.array(units["STARS"].data)
+    return SimpleNamespace(survey=SURVEY, stars=stars, visits=make_visits(SURVEY))
+
+
+@pytest.fixture(autouse=True)
+def _warnings_are_errors_of_ours():
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", category=RuntimeWarning)
+        yield
+
+
+class SerialPool:
+    """Does what `mpipool.Pool` does, here and now; its records live in `databases`."""
+
+    databases: dict[str, dict] = {}  # noqa: RUF012 - reset by the fixture
+    calls: list = []  # noqa: RUF012
+
+    def __init__(self, checkpoint=None, config=None):
+        self.path = str(checkpoint) if checkpoint else None
+        stored = self.databases.setdefault(self.path, {"config": config, "records": {}})
+        if stored["config"] != config:
+            raise mpipool.CheckpointMismatch(self.path, "it was made with another configuration")
+        if checkpoint:
+            checkpoint.touch()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        return None
+
+    def map(self, function, items, *, progress, key=None, errors, **options):
+        assert errors == "return"
+        records = self.databases[self.path]["records"]
+        self.last_map = SimpleNamespace(reused=0, wall=1.0, utilisation=0.5)
+        results = []
+        for item in items:
+            data_id = tuple(key(item).items()) if key else None
+            if data_id in records and records[data_id].state == "done":
+                self.last_map.reused += 1
+                results.append(records[data_id].result)
+                continue
+            results.append(self._call(function, item, data_id, records))
+        failed = sum(isinstance(result, Exception) for result in results)
+        progress(len(results) - failed, failed, len(results))
+        return results
+
+    def _call(self, function, item, data_id, records):
+        self.calls.append(item)
+        metrics = {}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(process_ccd_module, "record", lambda **row: metrics.update(row))
+            try:
+                result, state = function(item), "done"
+            except Exception as error:
+                result, state = error, "failed"
+        if data_id is not None:
+            records[data_id] = SimpleNamespace(state=state, metrics=metrics, result=result)
+        return result
+
+    @classmethod
+    def read_records(cls, path, stage, state):
+        records = cls.databases.get(str(path), {"records": {}})["records"]
+        return [record for record in records.values() if record.state == state]
+
+
+@pytest.fixture
+def pool(monkeypatch):
+    monkeypatch.setattr(SerialPool, "databases", {})
+    monkeypatch.setattr(SerialPool, "calls", [])
+    monkeypatch.setattr(mpipool, "Pool", SerialPool)
+    monkeypatch.setattr(mpipool, "read_records", SerialPool.read_records)
+    return SerialPool
+
+
+@pytest.fixture
+def repo(tmp_path, frames, pool):
+    """A repository in which the survey is ingested."""
+    from drivers.ingest import main
+
+    assert main([str(tmp_path / "repo"), *map(str, frames)]) == 0
+    return tmp_path / "repo"

@@ -1,0 +1,223 @@
+"""`singleFrameDriver`: what is selected, done, recorded, refused."""
+
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from astropy.io import fits
+
+import mpipool
+from drivers import single_frame
+from drivers.registry import open_registry, replace_calexps
+from drivers.single_frame import main
+
+SOURCE = Path(single_frame.__file__).parents[1]
+
+
+def calexps(repo):
+    connection = sqlite3.connect(repo / "registry.sqlite")
+    connection.row_factory = sqlite3.Row
+    try:
+        rows = connection.execute("SELECT * FROM calexp ORDER BY rerun, visit, ccd")
+        return [dict(row) for row in rows]
+    finally:
+        connection.close()
+
+
+def files(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def test_every_selected_ccd_gets_an_image_a_catalogue_and_a_row(repo, capsys):
+    assert main([str(repo), "--rerun", "me/first", "--id", "visit=100..101", "ccd=1"]) == 0
+    rows = calexps(repo)
+    assert [(row["rerun"], row["visit"], row["ccd"], row["filter"]) for row in rows] == [
+        ("me/first", 100, 1, "g"),
+        ("me/first", 101, 1, "r"),
+    ]
+    for row in rows:
+        with fits.open(repo / row["image"]) as units:
+            assert [unit.name for unit in units] == ["PRIMARY", "IMAGE", "MASK", "VARIANCE"]
+            assert {unit.shape for unit in units[1:]} == {(400, 300)}
+            assert units[0].header["SEEING"] == pytest.approx(row["seeing"])
+            header = units["IMAGE"].header
+            assert {key: header[key] for key in json.loads(row["wcs"])} == json.loads(row["wcs"])
+        with fits.open(repo / row["catalog"]) as units:
+            assert len(units["SOURCES"].data) == row["n_sources"] > 5
+        assert row["image"].startswith("rerun/me/first/calexp/")
+        assert row["dec0"] < row["dec2"]
+    said = capsys.readouterr().out
+    assert "2 CCDs: 2 done (0 of them before), 0 failed" in said
+    assert str(repo / "rerun/me/first/calexp") in said
+
+
+def test_the_same_command_again_redoes_nothing(repo, pool, capsys):
+    command = [str(repo), "--rerun", "a"]
+    assert main(command) == 0
+    before = calexps(repo)
+    pool.calls.clear()
+    assert main(command) == 0
+    assert pool.calls == []
+    assert calexps(repo) == before
+    assert "4 CCDs: 4 done (4 of them before)" in capsys.readouterr().out
+
+
+def test_the_table_is_brought_up_to_date_before_anything_is_run(repo, monkeypatch):
+    assert main([str(repo), "--rerun", "a", "--id", "visit=100"]) == 0
+    # As if an earlier run had been killed between its records and the registry.
+    with open_registry(repo / "registry.sqlite", create=True) as connection:
+        replace_calexps(connection, "a", [])
+    seen = []
+
+    def interrupted(self, *arguments, **options):
+        seen.append(len(calexps(repo)))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mpipool.Pool, "map", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        main([str(repo), "--rerun", "a", "--id", "visit=101"])
+    assert seen == [2]
+
+
+def test_reruns_do_not_touch_each_others_rows(repo):
+    main([str(repo), "--rerun", "a", "--id", "visit=100"])
+    main([str(repo), "--rerun", "b", "--id", "visit=101", "ccd=0"])
+    assert [(row["rerun"], row["visit"]) for row in calexps(repo)] == [
+        ("a", 100),
+        ("a", 100),
+        ("b", 101),
+    ]
+
+
+def test_one_ccd_that_fails_is_named_and_the_others_are_done(tmp_path, frames, pool, capsys):
+    from drivers.ingest import main as ingest
+
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    copies = [shutil.copy(frame, raw) for frame in frames]
+    repo = tmp_path / "repo"
+    assert ingest([str(repo), *map(str, copies)]) == 0
+    # Cut short after it was ingested.
+    with open(copies[1], "r+b") as file:
+        file.truncate(100_000)
+    with pytest.warns(match="truncated"):
+        assert main([str(repo), "--rerun", "a"]) == 1
+    said = capsys.readouterr().out
+    assert "4 CCDs: 3 done (0 of them before), 1 failed" in said
+    assert f"mpipool failed {repo / 'rerun/a/run.db'}" in said
+    assert f"  visit=100 ccd=1: {copies[1]}: can't be read" in said
+    assert len(calexps(repo)) == 3
+    # Repaired, the same command does this one only.
+    shutil.copy(frames[1], raw)
+    pool.calls.clear()
+    assert main([str(repo), "--rerun", "a"]) == 0
+    assert [str(job.frame) for job in pool.calls] == ["visit=100 ccd=1"]
+    assert len(calexps(repo)) == 4
+
+
+def test_a_dry_run_says_what_would_be_done_and_changes_nothing(repo, pool, capsys):
+    main([str(repo), "--rerun", "a", "--id", "visit=100", "ccd=0"])
+    before = files(repo)
+    capsys.readouterr()
+    pool.calls.clear()
+    assert main([str(repo), "--rerun", "a", "--id", "visit=100", "--dry-run"]) == 0
+    assert main([str(repo), "--rerun", "new", "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "visit=100 ccd=0 filter=g SimCam" in said
+    assert "(done already)" in next(line for line in said.splitlines() if "ccd=0" in line)
+    assert "2 CCDs selected, 1 done already; nothing was changed" in said
+    assert "4 CCDs selected, 0 done already; nothing was changed" in said
+    assert pool.calls == []
+    assert files(repo) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--id", "visit=5"], "There are visit=100..101 ccd=0..1 filter=g^r instrument=SimCam"),
+        (["--id", "visit=100", "filter=r"], "--id selects nothing"),
+        (["--id", "visit"], "not of the form"),
+        (["--id", "night=3"], "there is no 'night'"),
+        (["--config", "nonsense=1"], "--config 'nonsense=1'"),
+        (["--config", "detect_threshold=x"], "'x' is no float"),
+        (["--config", "detect_threshold=-3"], "not between"),
+        (["--rerun", "../out"], "is not a name"),
+        (["--rerun", "/abs"], "is not a name"),
+        (["--rerun", ""], "is not a name"),
+        (["--rerun", "a/../../b"], "is not a name"),
+        (["--rerun", "a\0b"], "is not a name"),
+        (["--rerun", "a/calexp"], "is not a name"),
+        (["--rerun", ".hidden"], "is not a name"),
+        (["--rerun", "in/the/way"], "is no folder"),
+    ],
+)
+def test_a_bad_command_is_a_sentence_and_changes_nothing(repo, pool, capsys, words, says):
+    (repo / "rerun" / "in").mkdir(parents=True)
+    (repo / "rerun" / "in" / "the").write_text("a file")
+    before = files(repo)
+    pool.calls.clear()
+    assert main([str(repo), "--rerun", "a", *words]) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("error: ")
+    assert says in said.err
+    assert said.err.count("\n") == 1
+    assert said.out == ""
+    assert files(repo) == before
+    assert pool.calls == []
+
+
+def test_a_repository_that_does_not_exist_is_a_sentence(tmp_path, pool, capsys):
+    assert main([str(tmp_path / "none"), "--rerun", "a"]) == 2
+    assert "does not exist; ingestDriver" in capsys.readouterr().err
+    assert main([str(tmp_path), "--rerun", "a"]) == 2
+    assert "is no repository: it has no registry.sqlite" in capsys.readouterr().err
+    (tmp_path / "registry.sqlite").write_text("something else" * 100)
+    assert main([str(tmp_path), "--rerun", "a"]) == 2
+    assert "registry.sqlite" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["registry.sqlite"]
+
+
+def test_a_database_of_another_configuration_is_a_sentence_and_stays(repo, capsys):
+    assert main([str(repo), "--rerun", "a", "--id", "ccd=0"]) == 0
+    before = files(repo)
+    assert main([str(repo), "--rerun", "a", "--config", "detect_threshold=8"]) == 2
+    assert "another configuration" in capsys.readouterr().err
+    assert files(repo) == before
+
+
+def test_a_configuration_changes_what_is_found(repo):
+    main([str(repo), "--rerun", "a", "--id", "visit=100", "ccd=0"])
+    main([str(repo), "--rerun", "b", "--id", "visit=100", "ccd=0", "--config",
+          "detect_threshold=50", "apertures=2,4"])  # fmt: skip
+    few, many = calexps(repo)[1], calexps(repo)[0]
+    assert few["n_sources"] < many["n_sources"] / 2
+    with fits.open(repo / few["catalog"]) as units:
+        assert units["SOURCES"].data["flux"].shape[1] == 2
+        assert units["SOURCES"].header["APRAD2"] == 4
+
+
+def test_the_pool_is_told_what_a_task_is(repo, monkeypatch):
+    told = {}
+
+    def spy(self, function, items, **options):
+        told.update(options, keys=[options["key"](item) for item in items])
+        raise mpipool.MpipoolError("enough")
+
+    monkeypatch.setattr(mpipool.Pool, "map", spy)
+    assert main([str(repo), "--rerun", "a", "--id", "visit=100", "--retries", "2"]) == 2
+    assert told["keys"] == [{"visit": 100, "ccd": 0}, {"visit": 100, "ccd": 1}]
+    assert (told["stage"], told["version"], told["retries"]) == ("singleFrame", "1", 2)
+    assert told["config"]["detect_threshold"] == 5.0
+
+
+def test_the_modules_that_every_rank_imports_are_light():
+    code = "import sys, drivers.single_frame, drivers.ingest; print('numpy' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=SOURCE
+    )
+    assert done.stdout == "False\n"
+    assert single_frame.STAGE == "singleFrame"
