@@ -110,7 +110,7 @@ class Agent:
             case Lend():
                 self.leading.lent(message, self._clock())
             case Define():
-                self.serving.define(message)
+                self.serving.define(sender, message)
             case Recall():
                 self.serving.recall(message)
 

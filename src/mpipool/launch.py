@@ -141,7 +141,7 @@ def _begin(workers: int | None) -> Caller:
     if promised and promised[0] != 0:
         sys.stdout.flush()
         os.execv(_AGENT[0], [*_AGENT, *_preload(), "--run"])
-    local = [] if promised else ["--local", str(workers or int(os.environ.get(SIZE, "1")))]
+    local = [] if promised else ["--local", str(workers or 1)]
     size = promised[1] if promised else int(local[1])
     return _start_agent(local, size)
 

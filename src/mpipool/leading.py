@@ -8,6 +8,7 @@ from collections.abc import Callable
 from math import inf
 from typing import Any
 
+from mpipool.definitions import Definitions
 from mpipool.group import Member, Scatter, events
 from mpipool.ids import BROKER, ExecutorId, LeaseId, Rank, ScatterId, scatter_id
 from mpipool.led import Led
@@ -55,7 +56,7 @@ class Leading:
         self._to_caller = to_caller
         self._serial = 0
         self._own_leases = 0
-        self._defined: set[tuple[Rank, bytes]] = set()
+        self._definitions = Definitions(transport)
 
     # --- what callers say ------------------------------------------------------------------------
 
@@ -67,6 +68,7 @@ class Leading:
         path = (*entry.path, scatter) if entry else (scatter,)
         led = Led(scatter, path, owner, opening, Scatter(opening.retries))
         self.scatters[scatter] = led
+        self._definitions.use(opening.digest)
         if entry:
             self._member.waits(owner, scatter)
             self._own_leases += 1
@@ -156,6 +158,7 @@ class Leading:
                 self._member.resumes(led.owner)
         if led.machine.over:
             del self.scatters[led.scatter]
+            self._definitions.end_use(led.opening)
 
     def _perform(self, led: Led, command: events.Command, outcomes: Outcomes | None) -> None:
         match command:
@@ -172,10 +175,7 @@ class Leading:
                 self._transport.send(rank, Recall(lease=lease))
 
     def _give(self, led: Led, give: events.Give) -> None:
-        digest = led.opening.digest
-        if (give.rank, digest) not in self._defined:
-            self._defined.add((give.rank, digest))
-            self._transport.send(give.rank, led.definition)
+        self._definitions.send(give.rank, led.opening)
         self._transport.send(
             give.rank,
             RunTasks(
@@ -183,7 +183,7 @@ class Leading:
                 chunk=give.chunk,
                 scatter=led.scatter,
                 path=led.path,
-                digest=digest,
+                digest=led.opening.digest,
                 first=give.first,
                 count=give.count,
                 attempt=give.attempt,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from mpipool.group import Scatter
 from mpipool.ids import ExecutorId, LeaseId, ScatterId
-from mpipool.messages import Buffer, Define, Open
+from mpipool.messages import Buffer, Open
 
 
 class Block:
@@ -79,8 +79,3 @@ class Led:
     """The owner's core, kept for the scatter until its first items are there."""
     waited_for: bool = True
     """Whether the owner's task is blocked until it is complete."""
-
-    @property
-    def definition(self) -> Define:
-        """What members must know before they get tasks."""
-        return Define(digest=self.opening.digest, parts=self.opening.parts)

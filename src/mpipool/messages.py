@@ -88,6 +88,8 @@ class Define(Message):
     """Leader to member: the function behind a digest. Parts: what tasks share (JSON), function."""
 
     digest: bytes
+    forget: bool = False
+    """The leader needs it no more; there are no parts then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

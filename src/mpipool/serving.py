@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 from typing import Final, Protocol
 
+from mpipool.definitions import Known
 from mpipool.executor.process import Death
 from mpipool.group import Member
 from mpipool.group.member import Assigned
@@ -57,13 +58,17 @@ class Serving:
         self._transport = transport
         self._member = member
         self._executors = executors
-        self._definitions: dict[bytes, Define] = {}
+        self._definitions = Known()
         self._known: dict[ExecutorId, set[bytes]] = {}
         self._recalled: set[ExecutorId] = set()
 
-    def define(self, definition: Define) -> None:
-        """Keep a function for the executors."""
-        self._definitions[definition.digest] = definition
+    def define(self, leader: Rank, definition: Define) -> None:
+        """Keep a function for the executors, or let them forget one."""
+        if self._definitions.take(leader, definition):
+            for executor, known in self._known.items():
+                if definition.digest in known:
+                    known.discard(definition.digest)
+                    self._executors.send(executor, definition)
 
     def run(self, leader: Rank, chunk: RunTasks) -> None:
         """Hand a chunk to an executor."""

@@ -49,6 +49,7 @@ class Function:
                 if folder not in sys.path:
                     sys.path.append(folder)
             self._loaded = pickle.loads(self._pickled)
+            self._pickled = memoryview(b"")
         assert self._loaded is not None
         return self._loaded
 
@@ -103,6 +104,8 @@ class Executor:
     def take(self, message: Message) -> None:
         """Take a message which may come at any time, also while a task waits for results."""
         match message:
+            case Define(digest=digest, forget=True):
+                self._functions.pop(digest, None)
             case Define(digest=digest, parts=(shared, function)):
                 self._functions[digest] = Function(memoryview(shared), memoryview(function))
             case RunTasks():

@@ -1,0 +1,131 @@
+"""Whatever members report, in whatever order: each task is delivered once, by its last attempt."""
+
+from collections import Counter
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from builders import done, lent
+from mpipool.group import Scatter
+from mpipool.group.events import Abandoned, Deliver, Demand, End, Extended, Give, Release
+from mpipool.group.invariants import check
+from mpipool.group.scatter import MAX_LOSSES
+
+
+class AnyEvents(RuleBasedStateMachine):
+    """Feeds a scatter, plays its members, and keeps its own account of each task."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.retries = 1
+        self.scatter = Scatter(self.retries)
+        self.now = 0.0
+        self.tasks = 0
+        self.last = self.abandoned = False
+        self.leases = {}
+        self.last_lease = 0
+        self.failures, self.losses = Counter(), Counter()
+        self.final = set()
+        self.delivered = Counter()
+        self.closed = 0
+
+    def take(self, event) -> None:
+        for command in self.scatter.handle(event, self.now):
+            match command:
+                case Give(lease, _, chunk, first, count, attempt):
+                    assert not self.abandoned
+                    for index in range(first, first + count):
+                        assert attempt == self.failures[index] + 1
+                        assert index not in self.final
+                    self.leases[lease][chunk] = [first, count]
+                case Release(lease):
+                    assert self.leases.pop(lease) == {}
+                case Deliver(first, count):
+                    self.delivered.update(range(first, first + count))
+                case Demand(closed=closed):
+                    self.closed += closed
+                case End(lease):
+                    assert self.leases[lease]
+
+    @precondition(lambda self: not self.last)
+    @rule(count=st.integers(0, 40), last=st.booleans())
+    def items_come_in(self, count, last):
+        self.tasks, self.last = self.tasks + count, last
+        self.take(Extended(count, 8 * count, last))
+
+    @rule(own=st.booleans(), quantum=st.sampled_from([0.0, 0.1, 5.0]))
+    def a_rank_is_lent(self, own, quantum):
+        self.last_lease += 1
+        lease = -self.last_lease if own else self.last_lease
+        self.leases[lease] = {}
+        self.take(lent(lease, quantum=quantum))
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data(), leave=st.booleans(), seconds=st.sampled_from([0.001, 0.004, 0.1]))
+    def a_member_reports(self, data, leave, seconds):
+        lease = data.draw(st.sampled_from(sorted(self.leases)))
+        chunk = data.draw(st.sampled_from(sorted(self.leases[lease])))
+        _, most = self.leases[lease][chunk]
+        count = data.draw(st.integers(0, most))
+        back = data.draw(st.sampled_from([0, most - count])) if count else most
+        end = st.sampled_from(["done"] * 5 + ["failed", "lost", "redo"])
+        ends = data.draw(st.lists(end, min_size=count, max_size=count))
+        self.report(lease, chunk, ends, back, busy=seconds * count, leave=leave)
+
+    def report(self, lease, chunk, ends, back, **details) -> None:
+        first, most = self.leases[lease][chunk]
+        count = len(ends)
+        self.leases[lease][chunk] = [first + count, most - count - back]
+        if count + back == most:
+            del self.leases[lease][chunk]
+        by_end = {"failed": [], "lost": [], "redo": [], "done": []}
+        for index, end in enumerate(ends, start=first):
+            by_end[end].append(index)
+            self.failures[index] += end == "failed"
+            self.losses[index] += end == "lost"
+            given_up = self.failures[index] > self.retries or self.losses[index] >= MAX_LOSSES
+            if end == "done" or given_up:
+                self.final.add(index)
+        del by_end["done"]
+        named = {name: tuple(indices) for name, indices in by_end.items()}
+        self.take(done(lease, chunk, first, count, back=back, **named, **details))
+
+    @rule(seconds=st.sampled_from([0.05, 1.0]))
+    def time_passes(self, seconds):
+        self.now += seconds
+
+    @precondition(lambda self: self.tasks and not self.scatter.complete)
+    @rule(really=st.integers(0, 9))
+    def the_caller_gives_up(self, really):
+        if not really:
+            self.abandoned = True
+            self.final = set(self.delivered)
+            self.take(Abandoned())
+
+    @invariant()
+    def it_is_sound(self):
+        check(self.scatter)
+        if not self.abandoned:
+            assert self.delivered == Counter(self.final)
+        assert self.closed == self.scatter.over
+        held = {lease: set(held.chunks) for lease, held in self.scatter.leases.items()}
+        assert held == {lease: set(chunks) for lease, chunks in self.leases.items()}
+
+    def teardown(self):
+        """Let all the rest succeed: then every task was delivered once."""
+        if not self.last:
+            self.items_come_in(1, True)
+        while not self.scatter.over:
+            if not self.leases:
+                self.a_rank_is_lent(False, 1e9)
+            lease, chunks = next(iter(self.leases.items()))
+            chunk, (_, count) = next(iter(chunks.items()))
+            self.report(lease, chunk, ["done"] * count, 0, busy=0.001 * count)
+        self.it_is_sound()
+        assert self.abandoned or self.delivered == Counter(range(self.tasks))
+        assert max(self.delivered.values(), default=1) == 1
+
+
+AnyEvents.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestAnyEvents = AnyEvents.TestCase
