@@ -40,9 +40,9 @@ def wants(
     seconds: float = 0.0,
     *,
     below: Iterable[ScatterId] = (),
-    closed: bool = False,
+    **closed: bool,
 ) -> DemandChanged:
-    return DemandChanged(scatter, (*below, scatter), queued, seconds, closed)
+    return DemandChanged(scatter, (*below, scatter), queued, seconds, **closed)
 
 
 def returned(lease: int, queued: int = 0, seconds: float = 0.0) -> LeaseReturned:

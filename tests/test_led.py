@@ -9,7 +9,7 @@ from builders import led_by
 from mpipool.group import Scatter
 from mpipool.ids import BROKER, ExecutorId, Rank, leader_of, scatter_id
 from mpipool.led import Backlog, Led
-from mpipool.messages import Define, Open
+from mpipool.messages import Open
 
 BLOCKS = st.lists(st.lists(st.binary(max_size=4), max_size=5), max_size=5)
 
@@ -53,15 +53,16 @@ def test_items_of_several_blocks_are_put_together():
     assert made.cut(0, 0) == (b"", b"")
 
 
-def test_a_scatter_knows_what_members_must_be_told_first():
+def test_a_scatter_begins_without_items_and_with_its_owner_waiting():
     opening = Open(
         request=1, digest=b"f", stage="frame", retries=0, recorded=True, keyed=True,
         parts=(b"{}", b"function"),
     )  # fmt: skip
     led = Led(led_by(1), (led_by(1),), ExecutorId(1), opening, Scatter())
-    assert led.definition == Define(digest=b"f", parts=(b"{}", b"function"))
-    assert led.waited_for
-    assert led.backlog.count == 0
+    assert (led.backlog.count, led.waited_for, led.own_lease) == (0, True, None)
+    another = Led(led_by(1), (led_by(1),), ExecutorId(1), opening, Scatter())
+    assert another.backlog is not led.backlog
+    assert another != led
 
 
 @given(st.integers(0, 2**22), st.integers(0, 2**40 - 1))

@@ -36,13 +36,13 @@ def said(**details) -> bytes:
 
 
 def test_the_layout_of_outcomes_and_sizes():
-    assert (ENTRY.size, SIZE.size) == (48, 8)
+    assert (ENTRY.size, SIZE.size) == (40, 8)
     assert (DONE, FAILED, LOST, REDO) == (0, 1, 2, 3)
     assert STATE_NAMES == {DONE: "done", FAILED: "failed", LOST: "lost"}
     packed = ENTRY.pack(*entry(FAILED, 3, 4, started=1.0, wall=2.0, cpu=3.0, peak=9))
     assert packed == (
         b"\x01\0\0\0" + b"\x03\0\0\0"
-        + b"\0\0\0\0\0\0\xf0\x3f" + b"\0\0\0\0\0\0\0\x40" + b"\0\0\0\0\0\0\x08\x40"
+        + b"\0\0\0\0\0\0\xf0\x3f" + b"\0\0\0\x40" + b"\0\0\x40\x40"
         + b"\x09\0\0\0" + b"\0\0\0\0" + b"\x04" + b"\0" * 7
     )  # fmt: skip
 

@@ -10,17 +10,19 @@ from __future__ import annotations
 import argparse
 import ctypes
 import faulthandler
+import json
 import os
 import signal
 import socket
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from mpipool.agent import Agent
 from mpipool.executor.descendants import adopt_orphans
-from mpipool.executor.environment import SIZE, launched
+from mpipool.executor.environment import SIZE, TRAFFIC, launched
 from mpipool.executor.process import Executors, Watch
 from mpipool.executor.script import ScriptAbove, ScriptBelow
 from mpipool.ids import BROKER
@@ -43,7 +45,17 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)  # no traceback; the guards end what is below
     world = _world(arguments.local)
-    _leave(world, serve(world, arguments), parent)
+    code = serve(world, arguments)
+    _tell_traffic(world)
+    _leave(world, code, parent)
+
+
+def _tell_traffic(world: Sequence[Transport]) -> None:
+    """Leave each rank's counts of messages and bytes in a file, if somebody asked for them."""
+    folder = os.environ.get(TRAFFIC)
+    for transport in world if folder else ():
+        counts = {"sent": transport.traffic.sent, "received": transport.traffic.received}
+        Path(str(folder), f"{transport.rank}.json").write_text(json.dumps(counts))
 
 
 def _leave(world: Sequence[Transport], code: int, parent: int) -> NoReturn:
@@ -138,10 +150,8 @@ def _begin_script(
     root: Agent, watch: Watch, spared: set[int] | None, arguments: argparse.Namespace
 ) -> None:
     if arguments.run:
-        script = ScriptBelow(watch, root, arguments.run)
-        if spared is not None:
-            spared.add(script.pid)
-        root.script = script
+        assert spared is not None, "a script below an agent is none of the user's processes"
+        root.script = ScriptBelow(watch, root, arguments.run, spared)
     elif arguments.script_fd is not None:
         root.script = ScriptAbove(watch, root, arguments.script_fd)
 

@@ -177,7 +177,7 @@ def _serve_in_place() -> Caller:
     thread = threading.Thread(target=serve, name="mpipool-agent", daemon=True)
     thread.start()
     channel = BlockingChannel(ours)
-    atexit.register(_leave, channel, thread.join)
+    atexit.register(_leave, os.getpid(), channel, thread.join)
     return Caller(channel, size=transport.size)
 
 
@@ -192,12 +192,14 @@ def _start_agent(local: list[str], size: int) -> Caller:
     for name in set(os.environ) - set(kept):
         del os.environ[name]
     channel = BlockingChannel(ours)
-    atexit.register(_leave, channel, agent.wait)
+    atexit.register(_leave, os.getpid(), channel, agent.wait)
     return Caller(channel, size=size)
 
 
-def _leave(channel: BlockingChannel, wait: Callable[[], object]) -> None:
+def _leave(script: int, channel: BlockingChannel, wait: Callable[[], object]) -> None:
     """End the world, and wait for it: the launcher takes our end for that of the rank."""
+    if os.getpid() != script:
+        return  # a fork of the script ends, to which the world does not belong
     with contextlib.suppress(WorldLost):
         channel.send(Leave(exit_code=0))
     wait()

@@ -101,6 +101,8 @@ class Pool:
         self._caller: Caller = connect(workers)
         self.last_map = MapSummary()
         """What the last map did."""
+        if checkpoint is not None and self._caller.in_task:
+            raise UsageError("only the script can attach a checkpoint; tasks share that of the run")
         if checkpoint is not None:
             self._attach(checkpoint, config, take_over)
         elif config is not None or take_over:

@@ -25,9 +25,10 @@ def complaint(machine: Scatter) -> str:
     return str(caught.value).partition("\n")[0]
 
 
-def test_tasks_which_wait_uncounted(machine):
-    machine.queued -= 1
-    assert complaint(machine) == "4 tasks wait, 3 were counted"
+@pytest.mark.parametrize("counted", [3, 5])
+def test_tasks_which_wait_miscounted(machine, counted):
+    machine.queued = counted
+    assert complaint(machine) == f"4 tasks wait, {counted} were counted"
 
 
 @pytest.mark.parametrize(("delivered", "places"), [(1, 6), (-1, 4)])

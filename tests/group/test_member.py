@@ -242,18 +242,18 @@ def test_a_task_which_ended_without_resuming_blocks_nothing():
 
 def test_the_leases_which_wait_are_named_and_the_tops_of_all_stacks():
     member = Member()
-    run(member, 2, (P,))
+    run(member, 8, (P,))
     wait(member, 1, MINE)
     run(member, 1, (Q,))
-    assert member.blocked() == ((2,), (MINE,))
+    assert member.blocked() == ((8,), (MINE,))
     wait(member, 2, MINE_TOO)
-    assert member.blocked() == ((1, 2), (MINE, MINE_TOO))
+    assert member.blocked() == ((1, 8), (MINE, MINE_TOO))
     run(member, 3, (P, MINE))
-    assert member.blocked() == ((1, 2), (MINE_TOO,))
+    assert member.blocked() == ((1, 8), (MINE_TOO,))
     wait(member, 3, DEEPER)
-    assert member.blocked() == ((1, 2, 3), (DEEPER, MINE_TOO))
+    assert member.blocked() == ((1, 3, 8), (DEEPER, MINE_TOO))
     wait(member, 2, T)
-    assert member.blocked() == ((1, 2, 3), (DEEPER, T))
+    assert member.blocked() == ((1, 3, 8), (DEEPER, T))
 
 
 def test_a_core_which_works_for_its_own_scatter_is_not_free():

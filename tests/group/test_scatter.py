@@ -5,7 +5,7 @@ import pytest
 from builders import done, give, lent, scatter_of
 from mpipool.errors import InvalidEvent
 from mpipool.group import Scatter
-from mpipool.group.events import Abandoned, Deliver, Demand, End, Extended, Release
+from mpipool.group.events import Abandoned, Deliver, Demand, Done, End, Extended, Release
 from mpipool.group.invariants import check
 
 MS = 2**-10
@@ -28,6 +28,11 @@ def release(lease: int, queued: int = 0, seconds: float = 0.0) -> Release:
 
 def wait(queued: int, tasks: int, seconds: float = 0.0) -> Demand:
     return Demand(queued, seconds, tasks)
+
+
+def test_a_report_is_of_success_unless_it_says_otherwise():
+    assert Done(1, 2, 3, 4) == Done(1, 2, 3, 4, 0, (), (), (), 0.0, False)
+    assert Demand(1, 2.0, 3) == Demand(1, 2.0, 3, False)
 
 
 # --- one rank, task by task ----------------------------------------------------------------------
@@ -84,6 +89,17 @@ def test_a_scatter_of_nothing_is_over_at_once():
         [Demand(0, 0.0, 0, closed=True)],
     ]
     assert machine.over
+
+
+def test_a_message_without_items_leaves_no_trace_in_the_queue():
+    machine = Scatter()
+    assert played(machine, Extended(0, 0, False), Extended(1, 8, False), Extended(0, 0, True)) == [
+        [],
+        [wait(1, 1)],
+        [],
+    ]
+    assert len(machine.queue) == 1
+    assert played(machine, lent(1)) == [[give(1, 1, 0)]]
 
 
 def test_items_teach_their_size():

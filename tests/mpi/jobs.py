@@ -47,7 +47,7 @@ class Process:
 
     @property
     def is_agent(self) -> bool:
-        return self.has("mpipool.agent_main")
+        return self.has("mpipool.agent_main") and not self.is_mpiexec
 
     @property
     def is_guard(self) -> bool:
@@ -121,12 +121,11 @@ class Job:
         try:
             out, err = self._process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
-            alive = "\n".join(f"{p.pid} {' '.join(p.command)[:150]}" for p in self.processes())
+            alive = [f"{p.pid} {' '.join(p.command)[:150]}" for p in self.processes()]
             self.clear()
             out, err = self._process.communicate()
-            raise AssertionError(
-                f"the job hangs\n-- processes\n{alive}\n-- out\n{out[-3000:]}\n-- err\n{err[-3000:]}"
-            ) from None
+            told = [*alive, "-- out", out[-3000:], "-- err", err[-3000:]]
+            raise AssertionError("\n".join(["the job hangs", *told])) from None
         return subprocess.CompletedProcess(
             self._process.args, self._process.returncode, out, err
         )

@@ -101,6 +101,14 @@ def test_a_home_rank_with_two_stacks_takes_only_what_can_stand_on_one_of_them():
     assert choice(made, (P,), home=1) == 1
 
 
+def test_a_home_rank_with_two_stacks_is_chosen_before_an_idle_one_if_the_task_can_stand_there():
+    made = cores(1, 2)
+    hold(made, 1, 1, 2, waiting=[1, 2], tops=[P, Q])
+    assert choice(made, (P, S), home=1) == 1
+    assert choice(made, (Q, S), home=1) == 1
+    assert choice(made, (T, S), home=1) == 2
+
+
 def test_an_idle_rank_is_chosen_before_one_with_a_stack_to_stand_on_and_that_before_a_spare_one():
     made = cores(1, 2, 3)
     hold(made, 1, 1, waiting=[1], tops=[T])

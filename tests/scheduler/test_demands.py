@@ -89,7 +89,13 @@ def test_what_wants_nothing_is_not_taken(fields):
 
 
 @pytest.mark.parametrize(
-    "change", [{"queued": 1, "seconds": 4.0}, {"coming": 5, "seconds": 9.0}, {"closed": True}]
+    "change",
+    [
+        {"queued": 1, "seconds": 4.0},
+        {"seconds": 20.0},
+        {"coming": 5, "seconds": 9.0},
+        {"closed": True},
+    ],
 )
 def test_what_has_changed_since_it_was_filed_is_passed_over(change):
     demands = Demands()
@@ -113,6 +119,21 @@ def test_what_is_open_or_has_a_rank_is_not_forgotten(fields):
     demands = Demands()
     demands.forget_if_over(opened(demands, A, **fields))
     assert A in demands
+
+
+def test_stale_entries_do_not_pile_up():
+    demands = Demands()
+    short = opened(demands, A, queued=1, seconds=1.0)
+    long = opened(demands, B, queued=1, seconds=9.0)
+    longest = opened(demands, C, queued=1, seconds=99.0)
+    opened(demands, led_by(NOBODY, 4), queued=1).closed = True
+    for _ in range(2 * 4 + 64 - 4):
+        demands.file(short)
+    assert len(demands._heap) == 72
+    demands.file(short)
+    assert len(demands._heap) == 3
+    assert [demands.take(), demands.take(), demands.take()] == [longest, long, short]
+    assert demands.take() is None
 
 
 def test_a_scatter_which_opens_again_is_new():

@@ -127,6 +127,25 @@ def test_a_demand_has_the_place_of_its_latest_report():
     assert order_of(wants(A, 1, 5.0), wants(B, 1, 20.0), wants(A, 1, 50.0), ranks=3) == [A, B]
 
 
+def test_a_long_run_leaves_no_trail_in_the_heap():
+    machine = scheduler(1, 2)
+    machine.handle(wants(A, 100, 1e4))
+    machine.handle(wants(B, 100, 1e4))
+    for lease in range(1, 500):
+        assert len(machine.handle(returned(lease, 100, 1e4))) == 1
+    assert len(machine.demands._heap) < 100
+
+
+def test_a_demand_which_no_rank_may_meet_leaves_no_trail_either():
+    machine = scheduler(1)
+    machine.handle(wants(A, 2))
+    machine.handle(blocked(1, [1], [led_by(1, 1)]))
+    machine.handle(blocked(1, [1, 2], [led_by(1, 1), led_by(1, 2)]))
+    for _ in range(500):
+        assert machine.handle(wants(B, 100)) == []
+    assert len(machine.demands._heap) < 100
+
+
 # --- which rank ----------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ There is one `Caller` in a process. It talks to the agent of its rank, which lea
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from mpipool.errors import ExecutorDied, RemoteTraceback, TaskError
+from mpipool.errors import ExecutorDied, RemoteTraceback, TaskError, WorldLost
 from mpipool.executor.channel import BlockingChannel
 from mpipool.executor.pickling import Packer, dumps
 from mpipool.messages import Abandon, Answer, Ask, Items, Message, Open, Results
@@ -91,6 +92,11 @@ class Caller:
         self.attachment = Attachment()
         self.path: tuple[ScatterId, ...] = ()
 
+    @property
+    def in_task(self) -> bool:
+        """Whether a task calls, not the script."""
+        return self._executor is not None
+
     # --- questions -------------------------------------------------------------------------------
 
     def ask(self, question: str, **facts: Any) -> tuple[Any, list[memoryview]]:
@@ -129,7 +135,8 @@ class Caller:
                 count = self._send_items(request, call, items)
                 return self._collect(request, call, count)
             except BaseException:
-                self._channel.send(Abandon(request=request))
+                with contextlib.suppress(WorldLost):
+                    self._channel.send(Abandon(request=request))
                 raise
 
     def _open(self, request: int, call: Call) -> None:

@@ -11,6 +11,8 @@ SCRIPT_FD: Final = "MPIPOOL_FD"
 """Environment variable which tells the script at which descriptor its agent is."""
 PRELOAD: Final = "MPIPOOL_PRELOAD"
 """Environment variable which passes on the modules to preload, separated by commas."""
+TRAFFIC: Final = "MPIPOOL_TRAFFIC"
+"""Environment variable: a folder in which each agent leaves what it sent and received, as JSON."""
 
 _LAUNCHERS: Final = ("PMI", "PMIX", "OMPI_", "PRTE", "HYDRA", "HYDI", "MPIR_", "MPIEXEC_")
 """With these, mpi4py in user code would take itself for the rank: it aborts under MPICH and hangs

@@ -34,6 +34,8 @@ from mpipool.executor.descendants import (
 from mpipool.executor.environment import SCRIPT_FD
 from mpipool.messages import Exited, Fork, Kill, Run, Started
 
+_NEEDED: Final = ("mpipool.executor.runtime", "mpipool.pool")
+"""What every executor needs, by name: a guard is below the pool in the order of imports."""
 _IGNORED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -183,7 +185,7 @@ def main() -> NoReturn:
     adopt_orphans()
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
-    for module in ("mpipool.executor.runtime", *sys.argv[2:]):
+    for module in (*_NEEDED, *sys.argv[2:]):
         try:
             importlib.import_module(module)
         except Exception as error:

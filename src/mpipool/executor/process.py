@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
@@ -97,7 +97,9 @@ class Watch:
         return bool(ready)
 
     def _flush(self, descriptor: int) -> None:
-        channel = self._channels[descriptor]
+        channel = self._channels.get(descriptor)
+        if channel is None:
+            return  # its process was buried earlier in this round
         channel.flush()
         if not channel.unsent:
             del self._channels[descriptor]
@@ -112,13 +114,15 @@ class _Output:
         self.descriptor, self._target = descriptor, target
         self.tail = b""
 
-    def drain(self) -> None:
-        """Read what is there."""
+    def drain(self) -> bool:
+        """Read what is there; return whether more can come."""
         with contextlib.suppress(BlockingIOError):
             while data := os.read(self.descriptor, TAIL):
                 self.tail = (self.tail + data)[-TAIL:]
                 with contextlib.suppress(OSError):
                     os.write(self._target, data)
+            return False
+        return True
 
 
 class _Executor:
@@ -183,6 +187,21 @@ class GuardProcess:
         self._watch.drop(self.channel.fileno())
         self.channel.close()
 
+    def bury(self, spared: set[int] | None) -> None:
+        """Take in that it was killed, and end what has come up from below it to this process.
+
+        Parameters
+        ----------
+        spared : set of int or None
+            All guards of this process; None if other children of it may be the user's.
+        """
+        self.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(timeout=1)
+        if spared is not None:
+            spared.discard(self.process.pid)
+            end_children(keep=spared)
+
 
 class Executors:
     """The executors of one rank.
@@ -195,9 +214,9 @@ class Executors:
         Who is told what happens.
     preload : sequence of str
         Modules which the guard imports, so that its executors share them.
-    spared : collection of int or None
-        Other children of this process. When a guard was killed, what its executors have left
-        behind comes up to this process, and is ended; not if this is the user's own (None).
+    spared : set of int or None
+        The guards of this process, kept up to date. When one was killed, what its executors have
+        left behind comes up to this process, and is ended; not if this is the user's own (None).
     """
 
     def __init__(
@@ -205,7 +224,7 @@ class Executors:
         watch: Watch,
         listener: Listener,
         preload: Sequence[str] = (),
-        spared: Collection[int] | None = (),
+        spared: set[int] | None = None,
     ) -> None:
         self._watch = watch
         self._spared = spared
@@ -225,6 +244,8 @@ class Executors:
             environment = for_user_code(os.environ)
             self._guard = GuardProcess(self._watch, environment, *self._preload)
             self._watch.add(self._guard.channel.fileno(), self._read_guard)
+            if self._spared is not None:
+                self._spared.add(self._guard.process.pid)
         return self._guard
 
     def start(self, executor: ExecutorId) -> None:
@@ -297,9 +318,7 @@ class Executors:
             self._listener.heard(executor, message)
 
     def _drain(self, output: _Output) -> None:
-        before = output.tail
-        output.drain()
-        if output.tail is before:
+        if not output.drain():
             self._watch.drop(output.descriptor)
 
     def _bury(
@@ -325,12 +344,7 @@ class Executors:
         assert self._guard
         lost = self._guard
         self._guard = None
-        lost.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            lost.process.wait(timeout=1)
-        # What its executors had started, in sessions of their own, has come up to the agent.
-        if self._spared is not None:
-            end_children(keep=self._spared)
+        lost.bury(self._spared)
         print("mpipool: a guard was killed; its tasks are run again", file=sys.stderr, flush=True)
         reason = "the guard of its executor was killed"
         for executor in list(self._executors):

@@ -18,6 +18,8 @@ from mpipool.errors import UsageError
 class Running:
     """What a task records, and what it wants published."""
 
+    in_task: bool = False
+    """Whether there is a task: what it puts out waits until its leader has accepted it."""
     token: int = 0
     """Fencing token of the run's session; part of the names of unpublished files."""
     attempt: int = 1
@@ -26,7 +28,7 @@ class Running:
 
     def begin(self, token: int, attempt: int) -> None:
         """Forget the previous task."""
-        self.token, self.attempt = token, attempt
+        self.in_task, self.token, self.attempt = True, token, attempt
         if self.metrics:
             self.metrics = {}
         if self.outputs:
@@ -108,7 +110,7 @@ def output(path: str | os.PathLike[str]) -> Iterator[Path]:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
-    if running.token:
+    if running.in_task:
         running.outputs.append((str(part), str(final)))
     else:
         publish(part, final)

@@ -135,6 +135,7 @@ class Executor:
         while task < self._end:
             size = sizes[task - chunk.first]
             wall = self._run(chunk, task, function, items[at : at + size])
+            self._home.restore()
             at += size
             task += 1
             if batch.busy > FLUSH and task < self._end:
@@ -143,7 +144,6 @@ class Executor:
                 self._end -= back
                 batch.begin(task)
         self._chunk = None
-        self._home.restore()
         if batch.count:
             self._send(chunk, batch, back=0)
 
@@ -202,10 +202,13 @@ class _Surroundings:
     def __init__(self) -> None:
         self._folder = os.getcwd()
         self._environment = dict(os.environ)
+        # Behind the mapping, which decodes each name: 0.2 µs per task instead of 60.
+        self._variables = os.environ._data  # type: ignore[attr-defined]
+        self._initial = self._variables.copy()
 
     def restore(self) -> None:
-        """Undo changes of the working folder and the environment."""
-        if dict(os.environ) != self._environment:
+        """Undo changes of the working folder and the environment; 3 µs if there are none."""
+        if self._variables != self._initial:
             os.environ.clear()
             os.environ.update(self._environment)
         try:
@@ -224,7 +227,11 @@ def _explain(error: BaseException) -> dict[str, Any]:
     """Describe an exception for the record."""
     frames = error.__traceback__.tb_next if error.__traceback__ else None
     text = "".join(traceback.format_exception(type(error), error, frames))
-    return {"error": type(error).__name__, "message": str(error), "traceback": text}
+    try:
+        message = str(error)
+    except Exception as unprintable:
+        message = f"(its message can't be shown: {unprintable!r})"
+    return {"error": type(error).__name__, "message": message, "traceback": text}
 
 
 def _peak_memory() -> int:

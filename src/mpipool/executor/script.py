@@ -28,17 +28,15 @@ class ScriptBelow:
     The guard ends what the script has started, whatever ends the agent.
     """
 
-    def __init__(self, watch: Watch, listener: Listener, arguments: list[str]) -> None:
-        self._watch, self._listener = watch, listener
+    def __init__(
+        self, watch: Watch, listener: Listener, arguments: list[str], spared: set[int]
+    ) -> None:
+        self._watch, self._listener, self._spared = watch, listener, spared
         self._guard = GuardProcess(watch, without_launcher(os.environ))
+        spared.add(self._guard.process.pid)
         watch.add(self._guard.channel.fileno(), self._read_guard)
         self._guard.send(Run(executor=SCRIPT, parts=tuple(map(str.encode, arguments))))
         self._channel: Channel | None = None
-
-    @property
-    def pid(self) -> int:
-        """Process id of its guard."""
-        return self._guard.process.pid
 
     def send(self, message: Message) -> None:
         """Send a message to the script."""
@@ -61,7 +59,7 @@ class ScriptBelow:
                     self._read()
                     self._listener.ended(SCRIPT, Death(how_it_ended(status), status))
         if not alive:
-            self._guard.close()
+            self._guard.bury(self._spared)
             self._listener.ended(SCRIPT, Death("the script's guard was killed", 1))
 
     def _read(self) -> None:

@@ -144,8 +144,9 @@ class Member:
     def blocked(self) -> tuple[tuple[LeaseId, ...], tuple[ScatterId, ...]] | None:
         """Return which leases are blocked, and on what, if that has changed since the last call."""
         active = {entry.root for entry in self.entries.values() if entry.waits_for is None}
-        waiting_own = {entry.lease for entry in self.entries.values() if entry.waits_for}
-        active.update(root for lease, root in self._own.items() if lease not in waiting_own)
+        # A core lent to the rank's own scatter is busy too while its first chunk is on the way.
+        placed = {entry.lease for entry in self.entries.values()}
+        active.update(root for lease, root in self._own.items() if lease not in placed)
         waiting = {entry.root for entry in self.entries.values()} - active
         tops = self._tops() if waiting else ()
         report = (tuple(sorted(waiting)), tops)
