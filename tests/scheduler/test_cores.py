@@ -25,7 +25,7 @@ def hold(made: Cores, rank: int, *leases: int, waiting=(), tops=()) -> None:
 
 
 def choice(made: Cores, path=(S,), home: int = NOBODY) -> Rank | None:
-    return made.choose(path[-1], tuple(path), Rank(home))
+    return made.choose(tuple(path), Rank(home))
 
 
 @pytest.mark.parametrize(

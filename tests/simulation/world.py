@@ -99,9 +99,9 @@ class SimulatedRun:
     def check_work_conservation(self, broker: Broker) -> None:
         """While no message is on its way, no core is free for a task that waits anywhere."""
         for agent in self.agents:
-            for scatter, led in agent.leading.scatters.items():
+            for led in agent.leading.scatters.values():
                 if led.machine.queued:
-                    rank = broker.scheduler.cores.choose(scatter, led.path, agent.transport.rank)
+                    rank = broker.scheduler.cores.choose(led.path, agent.transport.rank)
                     assert rank is None, f"rank {rank} idles while {led.machine.queued} tasks wait"
 
     def check_member(self, agent: Agent) -> None:

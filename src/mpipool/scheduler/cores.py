@@ -96,8 +96,8 @@ class Cores:
         core.blocked, core.tops = leases, tops
         self._file(rank)
 
-    def choose(self, scatter: ScatterId, path: tuple[ScatterId, ...], home: Rank) -> Rank | None:
-        """Choose a rank for a task of ``scatter``, or None if no free rank may take it.
+    def choose(self, path: tuple[ScatterId, ...], home: Rank) -> Rank | None:
+        """Choose a rank for a task of the scatter at the end of ``path``; None if none may take it.
 
         First the leader's own rank, which has its data and modules; then an idle one; then one on
         whose stack the task can stand; last one which must open another stack.

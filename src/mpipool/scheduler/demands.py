@@ -1,8 +1,8 @@
 """The scatters which want ranks, in the order in which they should get them.
 
 Deeper scatters come first, so that what is begun is finished before something new is started;
-then the longest expected remaining time per rank, where a tenth more or less is a tie; then what
-was opened earlier.
+then the longest expected remaining time per rank, in steps of a tenth, within which times are tied;
+then what was opened earlier.
 """
 
 from __future__ import annotations

@@ -28,5 +28,5 @@ def _no_core_idles_beside_work(scheduler: Scheduler) -> None:
     for demand in scheduler.demands:
         if not demand.waits:
             continue
-        rank = scheduler.cores.choose(demand.scatter, demand.path, leader_of(demand.scatter))
+        rank = scheduler.cores.choose(demand.path, leader_of(demand.scatter))
         assert rank is None, f"rank {rank} idles while scatter {demand.scatter} waits"

@@ -103,7 +103,7 @@ class Scheduler:
             demand = self.demands.take()
             if demand is None:
                 break
-            rank = self.cores.choose(demand.scatter, demand.path, leader_of(demand.scatter))
+            rank = self.cores.choose(demand.path, leader_of(demand.scatter))
             if rank is None:
                 unplaceable.append(demand)
                 continue
