@@ -3,7 +3,7 @@
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
-FAST := not mpi and not slow
+FAST := not mpi and not long and not slow
 ROUNDS ?= 200
 
 .PHONY: help install install-openmpi demo demo-real check test soak benchmarks clean
@@ -46,10 +46,10 @@ check: install
 	$(BIN)/pytest -n 2 -m "$(FAST)"
 
 test: install install-openmpi check
-	$(BIN)/pytest -m "mpi and not slow"
+	$(BIN)/pytest -m "(mpi or long) and not slow"
 
 soak: install install-openmpi
-	ROUNDS=$(ROUNDS) $(BIN)/pytest --timeout 7200 -m "slow or mpi"
+	ROUNDS=$(ROUNDS) $(BIN)/pytest --timeout 7200 -m "slow or mpi or long"
 
 benchmarks: install
 	$(BIN)/python benchmarks/throughput.py

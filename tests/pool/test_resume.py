@@ -3,6 +3,8 @@
 import sqlite3
 import time
 
+import pytest
+
 import mpipool
 from mpipool import Pool
 
@@ -213,6 +215,7 @@ def test_only_the_script_attaches_a_checkpoint(world, tmp_path):
     assert not (tmp_path / "run.db").exists()
 
 
+@pytest.mark.long  # it waits for 10 s
 def test_a_second_run_beside_a_live_one_waits_then_refuses_and_writes_nothing(
     new_world, tmp_path
 ):

@@ -1,6 +1,7 @@
 """500 random runs of the real agents, broker, scheduler and groups on a virtual clock.
 
-A seed that fails is replayed by ``pytest tests/simulation -k 'seed417'``.
+The message of a failure names the seed; ``python -c "from simulation.world import SimulatedRun;
+SimulatedRun(417).run()"`` replays it (in the folder ``tests``).
 """
 
 from __future__ import annotations

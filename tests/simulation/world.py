@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 from mpipool.agent import Agent
 from mpipool.broker import Broker
@@ -10,7 +11,7 @@ from mpipool.executor.virtual import Plan, VirtualExecutors, VirtualScript
 from mpipool.group.invariants import check as check_scatter
 from mpipool.ids import Rank
 from mpipool.messages import Hello
-from mpipool.scheduler.cores import MAX_STACKS, Place
+from mpipool.scheduler.cores import MAX_STACKS
 from mpipool.scheduler.invariants import check as check_scheduler
 from mpipool.task import DONE, FAILED, Outcome
 from mpipool.transport.virtual import VirtualClock, VirtualWorld
@@ -31,7 +32,6 @@ class SimulatedRun:
         self.may_fail = {
             plan.number for plan in self.plans if plan.deaths + plan.failures > planner.retries
         }
-        self.deadly = any(plan.deaths for plan in self.plans)
         size = ranks or self.chance.choice([1, 1, 2, 3, 4, 7, 16])
         self.world = VirtualWorld(size, self.clock, self.chance)
         self.agents = [self._agent(rank) for rank in range(size)]
@@ -121,7 +121,7 @@ class SimulatedRun:
         assert sorted(standing) == sorted(member.entries), "an entry stands on no stack, or on two"
         assert not set(standing) & set(member.idle), "a busy process counts as idle"
         for stack in member.stacks:
-            for below, above in zip(stack, stack[1:], strict=False):
+            for below, above in pairwise(stack):
                 assert below.root != above.lease, "a lease stands on itself"
 
     def check_end(self) -> None:
@@ -141,16 +141,7 @@ class SimulatedRun:
             events += 1
             assert events < MAX_EVENTS, "it goes on for ever"
             self.check()
-            if broker.exit_code is None:
-                ended = self.clock.now
-            elif not ended:
+            if broker.exit_code is None or not ended:
                 ended = self.clock.now
         self.check_end()
         return ended
-
-    def idle_ranks(self) -> int:
-        """How many ranks have nothing on them."""
-        broker = self.agents[0].broker
-        assert broker
-        cores = broker.scheduler.cores
-        return sum(cores[Rank(rank)].place is Place.IDLE for rank in range(self.world.size))
