@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
 from mpipool import keys
-from mpipool.checkpoint.results import read_result
-from mpipool.errors import CheckpointError, UsageError
-from mpipool.executor.caller import Attachment, Call, Caller
+from mpipool.errors import UsageError
+from mpipool.executor.caller import Attachment, Caller
+from mpipool.executor.stream import Call
 from mpipool.launch import connect
-from mpipool.task import key_prefix
+from mpipool.resume import Resumed, identify, resume
 
 Progress = Callable[[int, int, int], None]
 
@@ -41,16 +40,6 @@ class MapSummary:
     def utilisation(self) -> float:
         """Fraction of the ranks' time in which tasks ran."""
         return self.busy / (self.wall * self.ranks) if self.wall else 0.0
-
-
-@dataclass(slots=True)
-class _Resumed:
-    """The items of a keyed map, as the checkpoint knows them."""
-
-    results: dict[int, Any] = field(default_factory=dict)
-    """What is done, by index."""
-    waiting: list[int] = field(default_factory=list)
-    prefixes: list[bytes] = field(default_factory=list)
 
 
 class Pool:
@@ -188,9 +177,9 @@ class Pool:
         if not stage:
             raise UsageError("key= needs stage=: it is a part of the key")
         every = list(items)
-        identities = _identities(stage, key, every)
+        identities = identify(stage, key, every)
         digests = [keys.digest(stage, version, config, identity) for identity in identities]
-        resumed = self._resume(digests, identities)
+        resumed = resume(self._caller, digests, identities)
         call.prefixes = resumed.prefixes
         waiting = [every[index] for index in resumed.waiting]
         return self._run(call, waiting, errors, progress, resumed)
@@ -220,7 +209,7 @@ class Pool:
         items: Iterable[Any],
         errors: str,
         progress: Progress | None,
-        resumed: _Resumed | None = None,
+        resumed: Resumed | None = None,
     ) -> list[Any]:
         reused = resumed.results if resumed else {}
         summary = self.last_map = MapSummary(reused=len(reused), ranks=self.size)
@@ -242,7 +231,7 @@ class Pool:
             raise failures[min(failures)]
         for index, error in failures.items():
             values[index] = error
-        return _merge(values, resumed) if resumed else values
+        return resumed.merged_with(values) if resumed else values
 
     # --- the checkpoint --------------------------------------------------------------------------
 
@@ -261,66 +250,3 @@ class Pool:
             take_over=take_over,
         )
         self._caller.attachment = Attachment(facts["token"], facts["results"], recorded=True)
-
-    def _resume(self, digests: list[bytes], identities: list[str]) -> _Resumed:
-        """Ask the checkpoint what is done, and prepare the rest."""
-        resumed = _Resumed()
-        known: list[Any] = [None] * len(digests)
-        results: Iterable[Any] = ()
-        if self._caller.attachment.recorded and digests:
-            hexes = [digest.hex() for digest in digests]
-            known, results = self._caller.ask("find", digests=hexes)
-        pickled = iter(results)
-        reopened = []
-        for index, found in enumerate(known):
-            result = next(pickled) if found else b""
-            if found and found["state"] == "done":
-                if self._is_whole(found):
-                    resumed.results[index] = self._load(found, result)
-                    continue
-                reopened.append(digests[index].hex())
-            attempts = found["attempts"] if found else 0
-            resumed.waiting.append(index)
-            resumed.prefixes.append(key_prefix(digests[index], identities[index], attempts))
-        if reopened:
-            self._caller.ask("reopen", digests=reopened)
-        return resumed
-
-    def _is_whole(self, found: dict[str, Any]) -> bool:
-        """Whether what the task made is still there."""
-        made = list(found["outputs"])
-        if found["result_file"]:
-            name = found["result_file"].split(":")[0]
-            made.append(os.path.join(self._caller.attachment.results, name))
-        return all(os.path.exists(path) for path in made)
-
-    def _load(self, found: dict[str, Any], result: bytes) -> Any:
-        if found["result_file"]:
-            result = read_result(self._caller.attachment.results, found["result_file"])
-        try:
-            return pickle.loads(result)
-        except Exception as error:
-            raise CheckpointError(
-                self._caller.attachment.results,
-                f"a result of an earlier run can't be loaded ({error}); "
-                "give the stage another version=",
-            ) from error
-
-
-def _identities(stage: str, key: Callable[[Any], Any], items: list[Any]) -> list[str]:
-    """Make the data IDs, and insist that each is there once."""
-    identities = [keys.canonical(key(item), f"data ID of {stage}") for item in items]
-    first: dict[str, int] = {}
-    for index, identity in enumerate(identities):
-        if identity in first:
-            raise UsageError(
-                f"items {first[identity]} and {index} of {stage} have the same data ID {identity}"
-            )
-        first[identity] = index
-    return identities
-
-
-def _merge(values: list[Any], resumed: _Resumed) -> list[Any]:
-    """Put what was done before and what was run now in the order of the items."""
-    merged = dict(zip(resumed.waiting, values, strict=True)) | resumed.results
-    return [merged[index] for index in range(len(merged))]

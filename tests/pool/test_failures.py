@@ -379,6 +379,34 @@ def test_what_tasks_print_is_read_from_every_later_executor(world):
     assert world(script) == list(range(12))
 
 
+def test_the_world_ends_with_its_script_though_a_fork_of_that_lives_on(new_world, tmp_path):
+    """The fork keeps the script's end of the socket open: nobody sees an end of file."""
+
+    def script(folder):
+        import os
+        import time
+        from pathlib import Path
+
+        def work(_):
+            Path(folder, str(os.getpid())).touch()
+            time.sleep(1000)
+
+        if os.fork() == 0:
+            time.sleep(8)
+            os._exit(0)
+        Pool().map(work, range(2))
+
+    world = new_world(2)
+    world.begin(script, str(tmp_path))
+    _wait_for(lambda: len(list(tmp_path.iterdir())) == 2)
+    pids = [int(path.name) for path in tmp_path.iterdir()]
+    world.kill()
+    deadline = time.monotonic() + 5
+    while any(map(_lives, pids)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not [pid for pid in pids if _lives(pid)]
+
+
 def _wait_for(condition):
     deadline = time.monotonic() + 60
     while not condition():

@@ -5,31 +5,23 @@ There is one `Caller` in a process. It talks to the agent of its rank, which lea
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import pickle
 import sys
 import threading
-from array import array
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Iterable
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from mpipool.errors import ExecutorDied, RemoteTraceback, TaskError, WorldLost
 from mpipool.executor.channel import BlockingChannel
-from mpipool.executor.pickling import Packer, dumps
-from mpipool.messages import Abandon, Answer, Ask, Items, Message, Open, Results
-from mpipool.task import DONE, ENTRY, Outcome, load_details, outcomes
+from mpipool.executor.pickling import dumps
+from mpipool.executor.stream import Call, Stream
+from mpipool.messages import Answer, Ask, Message, Open, Results
 
 if TYPE_CHECKING:
     from mpipool.ids import ScatterId
-
-BLOCK_ITEMS: Final = 8192
-BLOCK_BYTES: Final = 1 << 20
-FIRST_BLOCK: Final = 256
-"""The first items go early, so that ranks begin while the others are pickled."""
 
 
 class Blockable(Protocol):
@@ -40,25 +32,6 @@ class Blockable(Protocol):
 
     def take(self, message: Message) -> None:
         """Take a message that is not for the caller."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Call:
-    """What one scatter is to do."""
-
-    function: Callable[..., Any]
-    arguments: tuple[Any, ...] = ()
-    keywords: dict[str, Any] = field(default_factory=dict)
-    stage: str = ""
-    retries: int = 0
-    prefixes: list[bytes] | None = None
-    """Keys in front of the items, where the call is checkpointed."""
-    on_batch: Callable[[int, int, float], None] | None = None
-    """Told after each batch: tasks done, failed, and seconds which they took."""
-
-    def name(self, index: int) -> str:
-        """Name a task in an error."""
-        return f"task {index} of {self.stage or getattr(self.function, '__name__', 'the scatter')}"
 
 
 class Attachment:
@@ -88,6 +61,7 @@ class Caller:
         self._executor = executor
         self._turn = threading.RLock()
         self._requests = 0
+        self._mail: dict[int, deque[Message]] = {}
         self.size = size
         self.attachment = Attachment()
         self.path: tuple[ScatterId, ...] = ()
@@ -110,8 +84,9 @@ class Caller:
         with self._turn:
             request = self._next_request()
             asked = json.dumps(facts).encode()
-            self._channel.send(Ask(request=request, question=question, parts=(asked,)))
-            answer = self._wait_for(Answer, request)
+            self.send(Ask(request=request, question=question, parts=(asked,)))
+            answer = self.wait_for(request)
+            self.forget(request)
             assert isinstance(answer, Answer)
             if not answer.ok:
                 raise pickle.loads(answer.parts[0])
@@ -128,18 +103,25 @@ class Caller:
         UnpicklableError
             If the function or an item can't be sent. Tasks which ran already are dropped.
         """
-        with self._turn:
-            request = self._next_request()
-            self._open(request, call)
-            try:
-                count = self._send_items(request, call, items)
-                return self._collect(request, call, count)
-            except BaseException:
-                with contextlib.suppress(WorldLost):
-                    self._channel.send(Abandon(request=request))
-                raise
+        with self._turn, Stream(self, call) as stream:
+            for item in items:
+                stream.feed(item)
+            stream.close()
+            values: list[Any] = [None] * stream.fed
+            failures: dict[int, Exception] = {}
+            while stream.missing:
+                for index, value, error in stream.take():
+                    if error is None:
+                        values[index] = value
+                    else:
+                        failures[index] = error
+                if call.on_batch:
+                    done = stream.fed - stream.missing - len(failures)
+                    call.on_batch(done, len(failures), stream.take_busy())
+            return values, failures
 
-    def _open(self, request: int, call: Call) -> None:
+    def open(self, call: Call) -> int:
+        """Begin a scatter, and return the number by which its messages are known."""
         function = dumps((call.function, call.arguments, call.keywords), "the function")
         shared = json.dumps(
             {
@@ -154,7 +136,8 @@ class Caller:
         ).encode()
         if self._executor:
             self._executor.before_waiting()
-        self._channel.send(
+        request = self._next_request()
+        self.send(
             Open(
                 request=request,
                 digest=blake2b(shared + function, digest_size=16).digest(),
@@ -165,103 +148,34 @@ class Caller:
                 parts=(shared, function),
             )
         )
-
-    def _send_items(self, request: int, call: Call, items: Iterable[Any]) -> int:
-        packer, sizes, count, limit = Packer(), array("Q"), 0, FIRST_BLOCK
-        for count, item in enumerate(items, start=1):
-            prefix = call.prefixes[count - 1] if call.prefixes else b""
-            sizes.append(packer.add(item, f"the item of {call.name(count - 1)}", prefix))
-            if len(sizes) >= limit or packer.size > BLOCK_BYTES:
-                self._send_block(request, sizes, packer, last=False)
-                sizes, limit = array("Q"), BLOCK_ITEMS
-        self._send_block(request, sizes, packer, last=True)
-        return count
-
-    def _send_block(self, request: int, sizes: array[int], packer: Packer, last: bool) -> None:
-        self._channel.send(
-            Items(request=request, last=last, parts=(sizes.tobytes(), packer.take()))
-        )
-
-    def _collect(
-        self, request: int, call: Call, count: int
-    ) -> tuple[list[Any], dict[int, Exception]]:
-        values: list[Any] = [None] * count
-        failures: dict[int, Exception] = {}
-        missing = count
-        while missing:
-            batch = self._wait_for(Results, request)
-            assert isinstance(batch, Results)
-            busy = _settle(call, batch, values, failures)
-            missing -= batch.count
-            if call.on_batch:
-                call.on_batch(count - missing - len(failures), len(failures), busy)
-        return values, failures
+        return request
 
     # --- messages --------------------------------------------------------------------------------
 
-    def _wait_for(self, kind: type[Results] | type[Answer], request: int) -> Message:
-        while True:
+    def send(self, message: Message) -> None:
+        """Send a message to the agent."""
+        self._channel.send(message)
+
+    def wait_for(self, request: int) -> Message:
+        """Wait for the next message about a request; keep those about others."""
+        mail = self._mail[request]
+        while not mail:
             message = self._channel.receive()
             if isinstance(message, (Results, Answer)):
-                if isinstance(message, kind) and message.request == request:
-                    return message
-                # It answers a call that was given up.
+                if message.request in self._mail:  # or it is about a call that was given up
+                    self._mail[message.request].append(message)
             elif self._executor:
                 self._executor.take(message)
+        return mail.popleft()
+
+    def forget(self, request: int) -> None:
+        """Drop what still comes about a request."""
+        self._mail.pop(request, None)
 
     def _next_request(self) -> int:
         self._requests += 1
+        self._mail[self._requests] = deque()
         return self._requests
-
-
-def _settle(
-    call: Call, batch: Results, values: list[Any], failures: dict[int, Exception]
-) -> float:
-    """Put a batch of outcomes in their places; return how long they took in seconds."""
-    table, details, results = (memoryview(part) for part in batch.parts)
-    if not len(details):  # only failures and recorded tasks have details
-        return _settle_plain(table, results, values, batch.first)
-    busy = 0.0
-    for index, outcome in enumerate(outcomes(table, details, results), start=batch.first):
-        busy += outcome.entry.wall
-        if outcome.entry.state == DONE:
-            values[index] = pickle.loads(outcome.result)
-        else:
-            failures[index] = _failure(call.name(index), outcome)
-    return busy
-
-
-def _settle_plain(
-    table: memoryview, results: memoryview, values: list[Any], first: int
-) -> float:
-    busy, at = 0.0, 0
-    loads = pickle.loads
-    for index, (_, _, _, wall, _, _, size) in enumerate(ENTRY.iter_unpack(table), start=first):
-        values[index] = loads(results[at : at + size])
-        at += size
-        busy += wall
-    return busy
-
-
-def _failure(task: str, outcome: Outcome) -> Exception:
-    """Make the exception of a task that failed for good."""
-    details = load_details(outcome.details)
-    if "traceback" not in details:
-        return ExecutorDied(task, details["message"], details.get("stderr", ""))
-    error = _unpickled(outcome.result)
-    if error is None:
-        error = TaskError(task, f"{details['error']}: {details['message']}")
-    error.__cause__ = RemoteTraceback(details["traceback"])
-    return error
-
-
-def _unpickled(pickled: memoryview) -> Exception | None:
-    """Load an exception; None if it can't be, or is one that would end the caller (sys.exit)."""
-    try:
-        error = pickle.loads(pickled)
-    except Exception:
-        return None
-    return error if isinstance(error, Exception) else None
 
 
 # --- the one of this process ---------------------------------------------------------------------

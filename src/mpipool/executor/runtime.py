@@ -31,6 +31,8 @@ FLUSH: Final = 0.01
 """Seconds after which outcomes are sent although the chunk goes on."""
 LONG: Final = 0.05
 """Seconds. After so long a task the rest of the chunk goes back: others may be free for it."""
+METERED: Final = 0.001
+"""Seconds. CPU time of shorter tasks is not read but taken to be their duration."""
 MEASURED: Final = 0.01
 """Seconds. Peak memory is read after tasks that took longer; it costs 30 µs."""
 
@@ -88,6 +90,7 @@ class Executor:
         self._home = _Surroundings()
         self._chunk: RunTasks | None = None
         self._batch = Batch(0)
+        self._cpu = _CpuMeter()
         self._end = 0
         """Where the running chunk ends; moved forward when its rest is given back."""
 
@@ -131,6 +134,7 @@ class Executor:
         self._chunk, self._end = chunk, chunk.first + chunk.count
         batch = self._batch
         batch.begin(chunk.first)
+        self._cpu.begin()
         at, task = 0, chunk.first
         while task < self._end:
             size = sizes[task - chunk.first]
@@ -156,7 +160,7 @@ class Executor:
         running.begin(function.shared["token"], key.get("attempt", chunk.attempt))
         started = time.time()
         self._progress.begins(chunk.chunk, task, started)
-        clock, cpu = perf_counter(), thread_time()
+        clock = perf_counter()
         try:
             call, arguments, keywords = function.load()
             result = dump_result(call(pickle.loads(item), *arguments, **keywords))
@@ -169,7 +173,8 @@ class Executor:
             state, result, details = FAILED, dump_exception(error), key | _explain(error)
         wall = perf_counter() - clock
         self._progress.rests()
-        times = (started, wall, thread_time() - cpu, _peak_memory() if wall > MEASURED else 0)
+        peak = _peak_memory() if wall > MEASURED else 0
+        times = (started, wall, self._cpu.used(wall), peak)
         if running.metrics:
             details = details | {"metrics": running.metrics}
         if state == DONE and running.outputs:
@@ -194,6 +199,27 @@ class Executor:
                 parts=(bytes(batch.table), bytes(batch.details), bytes(batch.results)),
             )
         )
+
+
+class _CpuMeter:
+    """CPU time of tasks. Reading it costs more than a no-op task, so short ones count as busy."""
+
+    def __init__(self) -> None:
+        self._accounted = 0.0
+
+    def begin(self) -> None:
+        """Begin to count."""
+        self._accounted = thread_time()
+
+    def used(self, wall: float) -> float:
+        """Return the CPU seconds of a task which took ``wall`` seconds and has just ended."""
+        if wall < METERED:
+            self._accounted += wall
+            return wall
+        now = thread_time()
+        used = max(now - self._accounted, 0.0)
+        self._accounted = now
+        return used
 
 
 class _Surroundings:

@@ -1,0 +1,51 @@
+"""What the loop does when several descriptors are ready in the same round."""
+
+import os
+import select
+import socket
+
+from mpipool.executor.channel import Channel
+from mpipool.executor.process import Watch, _Output
+from mpipool.messages import Abandon
+
+
+def test_a_channel_may_be_dropped_in_the_round_in_which_it_becomes_writable():
+    """An executor dies while a large item is on its way to it."""
+    watch = Watch()
+    guard, guard_end = socket.socketpair()
+    end, executor = socket.socketpair()
+    channel, heard = Channel(end), []
+
+    def bury():
+        heard.append(guard.recv(1))
+        watch.drop(channel.fileno())
+
+    watch.add(guard.fileno(), bury)
+    watch.add(channel.fileno(), lambda: None)
+    watch.send(channel, Abandon(request=1, parts=(bytes(10_000_000),)))
+    assert channel.unsent
+    guard_end.send(b"x")
+    while not _writable(end):
+        executor.recv(1 << 20)
+    assert watch.poll()
+    assert heard == [b"x"]
+
+
+def _writable(end):
+    return bool(select.select([], [end], [], 0)[1])
+
+
+def test_output_is_over_at_its_end_and_not_when_there_is_nothing_to_read_now():
+    """An event may be that of a dead executor's pipe, whose number a living one's has now."""
+    reader, writer = os.pipe()
+    null = os.open(os.devnull, os.O_WRONLY)
+    output = _Output(reader, null)
+    assert output.drain(), "more can come"
+    os.write(writer, b"text")
+    assert output.drain()
+    assert output.tail == b"text"
+    os.close(writer)
+    assert not output.drain()
+    assert output.tail == b"text"
+    os.close(reader)
+    os.close(null)
