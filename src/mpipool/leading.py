@@ -221,6 +221,7 @@ class Leading:
             parts=outcomes.parts,
         )
         self._to_caller(led.owner, results)
+        led.backlog.release(outcomes.first, len(outcomes))
 
 
 def _publish(part: str, final: str) -> None:

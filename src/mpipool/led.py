@@ -17,6 +17,9 @@ class Block:
     def __init__(self, first: int, sizes: Buffer, items: Buffer) -> None:
         self.first = first
         self._sizes = array("Q", bytes(sizes))
+        self._count = len(self._sizes)
+        self.wanted = self._count
+        """How many of its items may still be needed."""
         self._items = memoryview(items)
         self._starts = array("Q", [0])
         total = 0
@@ -25,7 +28,7 @@ class Block:
             self._starts.append(total)
 
     def __len__(self) -> int:
-        return len(self._sizes)
+        return self._count
 
     def cut(self, first: int, count: int) -> tuple[bytes, memoryview]:
         """Return sizes and bytes of some of the items."""
@@ -33,9 +36,14 @@ class Block:
         items = self._items[self._starts[start] : self._starts[end]]
         return self._sizes[start:end].tobytes(), items
 
+    def empty(self) -> None:
+        """Let the items go."""
+        self._items = memoryview(b"")
+        self._sizes = self._starts = array("Q")
+
 
 class Backlog:
-    """All items of a scatter."""
+    """All items of a scatter, as far as they may still be needed."""
 
     def __init__(self) -> None:
         self._blocks: list[Block] = []
@@ -62,6 +70,18 @@ class Backlog:
             items.append(part)
             first, count, at = first + taken, count - taken, at + 1
         return sizes, items[0] if len(items) == 1 else b"".join(items)
+
+
+    def release(self, first: int, count: int) -> None:
+        """Note that consecutive items are needed no more; blocks of such are let go."""
+        at = bisect_right(self._firsts, first) - 1
+        while count:
+            block = self._blocks[at]
+            taken = min(count, block.first + len(block) - first)
+            block.wanted -= taken
+            if not block.wanted:
+                block.empty()
+            first, count, at = first + taken, count - taken, at + 1
 
 
 @dataclass(slots=True, eq=False)

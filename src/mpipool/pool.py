@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -16,6 +17,7 @@ from mpipool.errors import UsageError
 from mpipool.executor.caller import Attachment, Caller
 from mpipool.executor.stream import Call
 from mpipool.launch import connect
+from mpipool.lazily import Settled, settle
 from mpipool.resume import Resumed, identify, resume
 
 Progress = Callable[[int, int, int], None]
@@ -201,6 +203,61 @@ class Pool:
         call = Call(function=function, arguments=args, keywords=kwargs)
         return self._run(call, items, "raise", None)
 
+    def imap(
+        self, function: Callable[..., Any], items: Iterable[Any], *, retries: int = 0
+    ) -> Iterator[Any]:
+        """Like `map`, but give results one by one, in the order of the items.
+
+        Items are taken from the input as ranks can work on them, with a bounded look-ahead, and
+        results are let go as they are consumed: the input may be endless. It is iterated in the
+        thread which consumes the results.
+
+        Raises
+        ------
+        Exception
+            When a failed task's turn comes, what it raised; the tasks behind it are dropped.
+        """
+        call = Call(function=function, retries=retries)
+        return _results(settle(self._caller, call, items, ordered=True))
+
+    def imap_unordered(
+        self, function: Callable[..., Any], items: Iterable[Any], *, retries: int = 0
+    ) -> Iterator[Any]:
+        """Like `imap`, but give results as they come."""
+        call = Call(function=function, retries=retries)
+        return _results(settle(self._caller, call, items, ordered=False))
+
+    def starmap(
+        self, function: Callable[..., Any], items: Iterable[Iterable[Any]], **options: Any
+    ) -> list[Any]:
+        """Like `map`, for items which are tuples of arguments; ``options`` are those of `map`."""
+        return self.map(_Spread(function), items, **options)
+
+    def reduce(
+        self,
+        reducer: Callable[[Any, Any], Any],
+        function: Callable[..., Any],
+        items: Iterable[Any],
+    ) -> Any:
+        """Map, and fold the results two by two in the order of the items.
+
+        Parameters
+        ----------
+        reducer : callable
+            Of two results; runs where the pool was called.
+        function, items
+            As in `map`.
+
+        Raises
+        ------
+        UsageError
+            If there are no items.
+        """
+        results = self.imap(function, items)
+        for first in results:
+            return functools.reduce(reducer, results, first)
+        raise UsageError("there are no items to reduce")
+
     # --- one scatter -----------------------------------------------------------------------------
 
     def _run(
@@ -250,3 +307,21 @@ class Pool:
             take_over=take_over,
         )
         self._caller.attachment = Attachment(facts["token"], facts["results"], recorded=True)
+
+
+class _Spread:
+    """Calls a function with an item's parts as its arguments."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self.__name__ = getattr(function, "__name__", "the function")
+
+    def __call__(self, item: Iterable[Any]) -> Any:
+        return self._function(*item)
+
+
+def _results(settled: Iterator[Settled]) -> Iterator[Any]:
+    for _, value, error in settled:
+        if error is not None:
+            raise error
+        yield value
