@@ -30,8 +30,12 @@ def length(node):
 
 
 def is_a_table(node):
-    """A function that is one match statement is a table, and may be long."""
-    return any(isinstance(statement, ast.Match) for statement in node.body)
+    """A function which is hardly more than one match statement is a table, and may be long."""
+    return any(
+        isinstance(statement, ast.Match)
+        and statement.end_lineno - statement.lineno + 1 > 0.8 * length(node)
+        for statement in node.body
+    )
 
 
 def test_there_is_a_tree_to_look_at():

@@ -126,8 +126,35 @@ def test_the_files_of_tasks_which_succeeded_are_published():
             (DONE, said(outputs=outputs[1:]), b"r"),
         ),
     )
-    assert list(outcomes.outputs()) == outputs
-    assert list(Outcomes(0, batch((DONE, b"", b"r"))).outputs()) == []
+    published = []
+    plainly = plain(outcomes.published(lambda *names: published.append(list(names))))
+    assert plainly == plain(outcomes)
+    assert published == outputs
+    without = Outcomes(0, batch((DONE, b"", b"r")))
+    assert without.published(lambda *names: published.append(names)) is without
+
+
+def test_a_task_whose_output_can_not_be_published_has_failed():
+    def refuse(part, final):
+        if final == "/a/x":
+            raise IsADirectoryError(21, "Is a directory")
+
+    kept = {"digest": "ab", "attempt": 2}
+    outcomes = Outcomes(
+        4,
+        batch(
+            (DONE, said(**kept, outputs=[["/a/.x.part", "/a/x"]]), b"result"),
+            (DONE, said(outputs=[["/a/.y.part", "/a/y"]]), b"other"),
+        ),
+    ).published(refuse)
+    failed, done = outcomes
+    assert (failed.entry.state, bytes(failed.result)) == (FAILED, b"")
+    assert load_details(failed.details) == kept | {
+        "error": "IsADirectoryError",
+        "message": "its output /a/x can't be published: Is a directory",
+        "traceback": "",
+    }
+    assert (done.entry.state, bytes(done.result)) == (DONE, b"other")
 
 
 @pytest.mark.parametrize("redo", [0, 1, 3])

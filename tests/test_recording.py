@@ -20,7 +20,7 @@ def led(scatter, keyed: bool) -> Led:
 
 def sent(buffer: RecordBuffer) -> list[Record]:
     """Return the records as the broker sees them."""
-    return list(unpack(decode(b"".join(encode(buffer.take())))))
+    return list(unpack(decode(b"".join(encode(buffer.take()))), "/a/b"))
 
 
 def record(scatter, task: int, **changes) -> Record:
@@ -55,7 +55,8 @@ def test_a_record_holds_all_that_a_task_has_said():
     details = {
         "digest": "abcd", "data_id": '{"visit":1}', "attempt": 3, "error": "ValueError",
         "message": "no stars", "traceback": "Traceback …", "stderr": "warning",
-        "metrics": {"seeing": 0.5}, "outputs": [["/a/.x.part", "/a/x"], ["/a/.y.part", "/a/y"]],
+        "metrics": {"seeing": 0.5},
+        "outputs": [["/a/.x.part", "/a/x"], ["/a/b/.y.part", "/a/b/c/y"]],
         "result_file": "abcd.3:9:ff",
     }  # fmt: skip
     buffer = RecordBuffer()
@@ -64,7 +65,7 @@ def test_a_record_holds_all_that_a_task_has_said():
         record(
             S, 7, attempt=3, digest=b"\xab\xcd", data_id='{"visit":1}', state="failed",
             error="ValueError", message="no stars", traceback="Traceback …", stderr="warning",
-            metrics='{"seeing": 0.5}', outputs='["/a/x", "/a/y"]', result_file="abcd.3:9:ff",
+            metrics='{"seeing": 0.5}', outputs='["/a/x", "c/y"]', result_file="abcd.3:9:ff",
         )
     ]  # fmt: skip
 

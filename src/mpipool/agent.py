@@ -72,8 +72,8 @@ class Agent:
         self.serving = Serving(transport, self.member, self.executors)
         self.broker = broker
         self.script: Script | None = None
-        self.stopped: int | None = None
-        """The exit code, once the broker has said to stop."""
+        self.stop: Stop | None = None
+        """What the broker has said, once the run ends."""
         self.released = False
         """Whether the broker has said goodbye: everything is on disk."""
         self._clock = clock
@@ -85,15 +85,15 @@ class Agent:
 
     def take(self, sender: Rank, message: Message) -> None:
         """Take a message of another rank, or of this one to itself."""
-        if self.stopped is None:
+        if self.stop is None:
             self._work(sender, message)
         match message:
             case TasksDone() | RunTasks() | Lend() | Define() | Recall():
                 pass  # work: done above, or dropped since the run ends
             case Answer():
                 self._answer(message)
-            case Stop(exit_code=code):
-                self.stopped = code
+            case Stop():
+                self.stop = message
             case Bye() if sender == BROKER and (self.broker is None or self.broker.over):
                 self.released = True
             case _:
@@ -140,7 +140,8 @@ class Agent:
         """Take in that a process ended; all it had sent was heard before."""
         self.leading.owner_died(executor, self._clock())
         if executor == SCRIPT:
-            self._script_is_over(death.status if death.status >= 0 else 128 - death.status)
+            code = death.status if death.status >= 0 else 128 - death.status
+            self._script_is_over(code, orderly=not death.lost)
         else:
             self.serving.died(executor, death)
         self.serving.tell_if_blocked()
@@ -194,6 +195,6 @@ class Agent:
         elif self.script:
             self.script.send(message)
 
-    def _script_is_over(self, exit_code: int) -> None:
+    def _script_is_over(self, exit_code: int, orderly: bool = True) -> None:
         assert self.broker, "only rank 0 has a script"
-        self.broker.stop(exit_code)
+        self.broker.stop(exit_code, orderly)

@@ -27,7 +27,7 @@ from mpipool.executor.process import Executors, Watch
 from mpipool.executor.script import ScriptAbove, ScriptBelow
 from mpipool.ids import BROKER
 from mpipool.loop import Loop
-from mpipool.messages import Hello
+from mpipool.messages import Hello, Stop
 from mpipool.transport import Transport
 from mpipool.transport.local import local_world
 
@@ -40,14 +40,13 @@ LEAVE_SECONDS: Final = 5.0
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Serve as the agent of a rank until the run is over, then end the process."""
     arguments = _parse(sys.argv[1:] if argv is None else argv)
-    parent = os.getppid()
     adopt_orphans()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)  # no traceback; the guards end what is below
     world = _world(arguments.local)
-    code = serve(world, arguments)
+    stop = serve(world, arguments)
     _tell_traffic(world)
-    _leave(world, code, parent)
+    _leave(world, stop)
 
 
 def _tell_traffic(world: Sequence[Transport]) -> None:
@@ -58,22 +57,23 @@ def _tell_traffic(world: Sequence[Transport]) -> None:
         Path(str(folder), f"{transport.rank}.json").write_text(json.dumps(counts))
 
 
-def _leave(world: Sequence[Transport], code: int, parent: int) -> NoReturn:
+def _leave(world: Sequence[Transport], stop: Stop) -> NoReturn:
     """Leave MPI and end the process, within 5 s whatever hangs.
 
     The interpreter is not finalised: other libraries' destructors are what crashes there. But C's
     exit handlers must run: MPICH says goodbye to its launcher in one of them, and a process that
     ends without it takes the job along (10 of 15 runs, measured).
     """
-    # Not a timer of Python's: mpi4py holds the GIL in Finalize, and there it is that MPI hangs.
-    faulthandler.dump_traceback_later(LEAVE_SECONDS, exit=True)
-    if os.getppid() != parent:
-        os._exit(code)  # MPICH's Finalize would wait for a launcher which waits for the dead script
-    for transport in world:
-        transport.close()
     sys.stdout.flush()
     sys.stderr.flush()
-    ctypes.CDLL(None).exit(code)
+    if not stop.orderly:
+        os._exit(stop.exit_code)  # MPICH's Finalize would wait for a launcher that is giving up
+    # Not a timer of Python's: mpi4py holds the GIL in Finalize, and there it is that MPI hangs.
+    nowhere = open(os.devnull, "w")  # noqa: SIM115 - it must outlive this function
+    faulthandler.dump_traceback_later(LEAVE_SECONDS, exit=True, file=nowhere)
+    for transport in world:
+        transport.close()
+    ctypes.CDLL(None).exit(stop.exit_code)
     raise AssertionError("exit does not return")
 
 
@@ -104,8 +104,8 @@ def _world(local: int) -> Sequence[Transport]:
 
 def serve(
     world: Sequence[Transport], arguments: argparse.Namespace, in_place: bool = False
-) -> int:
-    """Serve the ranks of ``world`` which live in this process; return the exit code.
+) -> Stop:
+    """Serve the ranks of ``world`` which live in this process; return how the run ended.
 
     Parameters
     ----------

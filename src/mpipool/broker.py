@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import sys
 import time
@@ -78,6 +79,8 @@ class Broker:
         self._clock = clock
         self._wake = wake
         self._recorder: Recorder | None = None
+        self._folder = ""
+        """Where the checkpoint is."""
         self._ranks: dict[Rank, tuple[str, int]] = {}
         self._tasks: dict[ScatterId, int] = {}
         self._present: set[Rank] = set()
@@ -92,7 +95,7 @@ class Broker:
                 self._schedule(sender, message)
             case Records():
                 if self._recorder:
-                    self._recorder.append(unpack(message))
+                    self._recorder.append(unpack(message, self._folder))
             case Hello(host=host, pid=pid):
                 self._join(sender, host, pid)
             case Ask():
@@ -172,6 +175,7 @@ class Broker:
                 return
             assert self._recorder
             self._recorder.add_ranks((r, host, pid) for r, (host, pid) in self._ranks.items())
+            self._folder = os.path.dirname(checkpoint.path)
             reply(({"token": checkpoint.token, "results": checkpoint.folder}, []))
 
         self._recorder = Recorder.open(
@@ -190,14 +194,14 @@ class Broker:
 
     # --- the end ---------------------------------------------------------------------------------
 
-    def stop(self, exit_code: int) -> None:
+    def stop(self, exit_code: int, orderly: bool = True) -> None:
         """Begin the end of the run: every agent ends its executors and says goodbye."""
         if self.exit_code is not None:
             return
         self.exit_code = exit_code
         self._deadline = self._clock() + GOODBYE_SECONDS
         for rank in range(self._transport.size):
-            self._transport.send(Rank(rank), Stop(exit_code=exit_code))
+            self._transport.send(Rank(rank), Stop(exit_code=exit_code, orderly=orderly))
 
     def tick(self) -> None:
         """Do what is due: answers of the recorder, and the end of the run."""

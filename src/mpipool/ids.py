@@ -24,6 +24,11 @@ BROKER = Rank(0)
 _SERIAL_BITS = 40
 
 
+def is_own(lease: LeaseId) -> bool:
+    """Whether a lease is the loan of a rank's own core to its own scatter."""
+    return lease < 0
+
+
 def scatter_id(leader: Rank, serial: int) -> ScatterId:
     """Make the id of the ``serial``-th scatter led by ``leader``."""
     return ScatterId((leader << _SERIAL_BITS) | serial)

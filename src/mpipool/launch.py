@@ -17,11 +17,13 @@ import atexit
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -192,8 +194,21 @@ def _start_agent(local: list[str], size: int) -> Caller:
     for name in set(os.environ) - set(kept):
         del os.environ[name]
     channel = BlockingChannel(ours)
-    atexit.register(_leave, os.getpid(), channel, agent.wait)
+    wait = agent.wait if local else partial(_end_like, agent)
+    atexit.register(_leave, os.getpid(), channel, wait)
     return Caller(channel, size=size)
+
+
+def _end_like(agent: subprocess.Popen[bytes]) -> None:
+    """Wait for the agent; if it was killed, be killed too.
+
+    To the launcher we are the rank. If we ended by ourselves while the others wait for our agent
+    in MPI_Init, MPICH's would let them wait for ever; a rank which is killed ends the job.
+    """
+    if agent.wait() < 0:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _leave(script: int, channel: BlockingChannel, wait: Callable[[], object]) -> None:

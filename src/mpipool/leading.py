@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable
 from math import inf
 from typing import Any
 
 from mpipool.definitions import Definitions
+from mpipool.executor.running import publish
 from mpipool.group import Member, Scatter, events
-from mpipool.ids import BROKER, ExecutorId, LeaseId, Rank, ScatterId, scatter_id
+from mpipool.ids import BROKER, ExecutorId, LeaseId, Rank, ScatterId, is_own, scatter_id
 from mpipool.led import Led
 from mpipool.messages import (
     Items,
@@ -123,7 +122,9 @@ class Leading:
         failed: tuple[int, ...] = ()
         lost: tuple[int, ...] = ()
         redo: tuple[int, ...] = ()
-        if report.failures:
+        if not led.machine.abandoned:
+            outcomes = outcomes.published(publish)
+        if report.failures or len(outcomes.parts[1]):
             failed, lost, redo = map(outcomes.in_state, (FAILED, LOST, REDO))
             outcomes = outcomes.completed(self._keys(led, failed + lost, attempt))
         if led.opening.recorded and report.count and not led.machine.abandoned:
@@ -192,7 +193,7 @@ class Leading:
         )
 
     def _release(self, lease: LeaseId, queued: int, seconds: float) -> None:
-        if lease < 0:
+        if is_own(lease):
             self._member.own_core_is_back(lease)
         else:
             self._transport.send(BROKER, Return(lease=lease, queued=queued, seconds=seconds))
@@ -212,8 +213,6 @@ class Leading:
         )
 
     def _deliver(self, led: Led, outcomes: Outcomes) -> None:
-        for part, final in outcomes.outputs():
-            _publish(part, final)
         results = Results(
             request=led.opening.request,
             first=outcomes.first,
@@ -222,12 +221,3 @@ class Leading:
         )
         self._to_caller(led.owner, results)
         led.backlog.release(outcomes.first, len(outcomes))
-
-
-def _publish(part: str, final: str) -> None:
-    """Give an accepted output its name. A resumed run may have done it already."""
-    try:
-        os.replace(part, final)
-    except OSError as error:
-        message = f"mpipool: {final} could not be published: {error.strerror}"
-        print(message, file=sys.stderr, flush=True)

@@ -16,6 +16,7 @@ from typing import Final
 
 from mpipool.agent import Agent
 from mpipool.executor.process import Watch
+from mpipool.messages import Stop
 
 SPIN: Final = 250e-6
 """Seconds for which the loop does not sleep after something has happened."""
@@ -46,8 +47,8 @@ class Loop:
     def _wakened(self) -> None:
         os.read(self._waker, 4096)
 
-    def run(self) -> int:
-        """Serve until the run is over; return its exit code."""
+    def run(self) -> Stop:
+        """Serve until the run is over; return how it ended."""
         for agent in self._agents:
             if agent.transport.doorbell is not None:
                 self._watch.add(agent.transport.doorbell, lambda: None)  # to wake is all it does
@@ -63,7 +64,8 @@ class Loop:
                 self._require_parent()
             if busy or self._sleep(now - last):
                 last = time.monotonic()
-        return self._agents[0].stopped or 0
+        assert self._agents[0].stop
+        return self._agents[0].stop
 
     def _step(self) -> bool:
         busy = self._watch.poll()
@@ -77,7 +79,7 @@ class Loop:
         for agent in self._agents:
             agent.tick()
             rank = agent.transport.rank
-            if agent.stopped is not None and rank not in self._stopping:
+            if agent.stop is not None and rank not in self._stopping:
                 self._stopping.add(rank)
                 agent.say_goodbye()
             if agent.released:

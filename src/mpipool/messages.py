@@ -164,11 +164,13 @@ class Stop(Message):
     """Broker to agent: end your executors and say goodbye."""
 
     exit_code: int
+    orderly: bool
+    """Whether MPI can be left in order; not when the process that the launcher knows is gone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bye(Message):
-    """Agent to broker: my executors are gone and my last records are sent."""
+    """Agent to broker: my executors are gone, my last records sent. And back: all is on disk."""
 
 
 RANK_MESSAGES: Final[tuple[type[Message], ...]] = (

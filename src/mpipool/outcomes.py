@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from mpipool.messages import Buffer
 from mpipool.task import (
     DONE,
     ENTRY,
+    FAILED,
     KEPT_IN_RECORD,
     REDO,
     Entry,
@@ -77,13 +78,35 @@ class Outcomes:
             completed.append(outcome)
         return Outcomes(self.first, pack(completed))
 
-    def outputs(self) -> Iterator[tuple[str, str]]:
-        """Yield the files which wait to be published, and their final names."""
+    def published(self, publish: Callable[[str, str], None]) -> Outcomes:
+        """Publish what the tasks have put out; tasks whose outputs can't be published failed.
+
+        Parameters
+        ----------
+        publish : callable
+            Given a file and its final name; raises `OSError` if it can't have that.
+        """
         if not len(self.parts[1]):
-            return
-        for outcome in self:
-            if outcome.entry.state == DONE and outcome.entry.details:
-                yield from load_details(outcome.details).get("outputs", ())
+            return self
+        batch = [_published(outcome, publish) for outcome in self]
+        return Outcomes(self.first, pack(batch))
+
+
+def _published(outcome: Outcome, publish: Callable[[str, str], None]) -> Outcome:
+    if outcome.entry.state != DONE or not outcome.entry.details:
+        return outcome
+    details = load_details(outcome.details)
+    for part, final in details.get("outputs", ()):
+        try:
+            publish(part, final)
+        except OSError as error:
+            message = f"its output {final} can't be published: {error.strerror}"
+            failure = {"error": type(error).__name__, "message": message, "traceback": ""}
+            kept = {name: details[name] for name in details if name != "outputs"}
+            encoded = dump_details(kept | failure)
+            entry = outcome.entry._replace(state=FAILED, details=len(encoded), result=0)
+            return Outcome(entry, memoryview(encoded), memoryview(b""))
+    return outcome
 
 
 def pack(batch: Iterable[Outcome]) -> Parts:

@@ -89,6 +89,8 @@ class Pool:
         config: Mapping[str, Any] | None = None,
         take_over: bool = False,
     ) -> None:
+        if workers is not None and (not isinstance(workers, int) or workers < 1):
+            raise UsageError(f"Pool(workers={workers!r}): that is a number from 1 up")
         self._caller: Caller = connect(workers)
         self.last_map = MapSummary()
         """What the last map did."""

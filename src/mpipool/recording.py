@@ -37,8 +37,12 @@ class RecordBuffer:
         return message
 
 
-def unpack(message: Records) -> Iterator[Record]:
-    """Yield the records of a message."""
+def unpack(message: Records, folder: str) -> Iterator[Record]:
+    """Yield the records of a message.
+
+    Outputs below ``folder``, where the database is, are recorded relative to it: a repository can
+    be moved.
+    """
     parts = iter(message.parts)
     integers = iter(message.batches)
     for scatter, rank, first, attempt, keyed in zip(*[integers] * 5, strict=True):
@@ -50,14 +54,16 @@ def unpack(message: Records) -> Iterator[Record]:
                 kept = bytes(results[at : at + outcome.entry.result])
                 at += outcome.entry.result
             if outcome.entry.state != REDO:
-                yield _record((scatter, index, attempt), rank, outcome, kept)
+                yield _record((scatter, index, attempt), rank, outcome, kept, folder)
 
 
-def _record(task: tuple[int, int, int], rank: int, outcome: Outcome, kept: bytes | None) -> Record:
+def _record(
+    task: tuple[int, int, int], rank: int, outcome: Outcome, kept: bytes | None, folder: str
+) -> Record:
     details: dict[str, Any] = load_details(outcome.details)
     scatter, index, attempt = task
     entry = outcome.entry
-    outputs = [final for _, final in details.get("outputs", ())]
+    outputs = [_relative(final, folder) for _, final in details.get("outputs", ())]
     return Record(
         scatter=scatter,
         task=index,
@@ -79,3 +85,7 @@ def _record(task: tuple[int, int, int], rank: int, outcome: Outcome, kept: bytes
         result=kept,
         result_file=details.get("result_file"),
     )
+
+
+def _relative(path: str, folder: str) -> str:
+    return path[len(folder) + 1 :] if path.startswith(f"{folder}/") else path

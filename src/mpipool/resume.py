@@ -79,11 +79,11 @@ def resume(caller: Caller, digests: list[bytes], identities: list[str]) -> Resum
 
 
 def _is_whole(found: dict[str, Any], folder: str) -> bool:
-    """Whether what the task made is still there."""
-    made = list(found["outputs"])
+    """Whether what the task made is still there; outputs are relative to the database's folder."""
+    made = [os.path.join(os.path.dirname(folder), path) for path in found["outputs"]]
     if found["result_file"]:
         made.append(os.path.join(folder, found["result_file"].split(":")[0]))
-    return all(os.path.exists(path) for path in made)
+    return all(os.path.isfile(path) for path in made)
 
 
 def _load(found: dict[str, Any], result: bytes, folder: str) -> Any:

@@ -30,7 +30,7 @@ class Process:
     pid: int
     parent: int
     command: tuple[str, ...]
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(repr=False)
 
     def has(self, *words: str) -> bool:
         """Whether each of the words is an argument of its command."""
@@ -70,7 +70,7 @@ class Mpi:
     name: str
     mpiexec: str
     python: str
-    environment: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict, repr=False)
 
     def command(self, ranks: int, *arguments: str | os.PathLike[str]) -> list[str]:
         """Script mode: ``mpiexec -n N python script.py``."""

@@ -75,7 +75,7 @@ def wait_for_the_moment(job, folder, chance):
     moment = chance.choice(["start", "task", "task", "commit", "commit"])
     count = chance.randrange(1, TASKS - 8)
     if moment == "start":
-        time.sleep(chance.uniform(0, 1.5))
+        time.sleep(chance.uniform(0, 0.7))
     elif moment == "task":
         job.wait_until(lambda: started.exists() and len(list(started.iterdir())) >= count, "tasks")
         time.sleep(chance.uniform(0, 0.03))

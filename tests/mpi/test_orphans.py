@@ -72,7 +72,7 @@ def test_nothing_survives_when_a_part_of_the_run_is_killed(mpi, script, mode, ta
         job.wait_until(lambda: len(sleepers(job)) >= 4, "each rank runs a task")
         kill(TARGETS[target](job).pid)
         left = job.all_gone_within(5)
-        assert not left, [(p.pid, p.parent, p.command) for p in left]
+        assert not left, left
 
 
 def test_the_guard_of_the_script_takes_the_run_along(mpi, script):
@@ -80,7 +80,7 @@ def test_the_guard_of_the_script_takes_the_run_along(mpi, script):
         job.wait_until(lambda: len(sleepers(job)) >= 4, "each rank runs a task")
         kill(the_one(scripts(job)).parent)
         left = job.all_gone_within(5)
-        assert not left, [(p.pid, p.parent, p.command) for p in left]
+        assert not left, left
 
 
 @pytest.mark.parametrize("mode", ["script", "driver"])
@@ -91,7 +91,17 @@ def test_nothing_survives_when_mpiexec_is_killed_while_it_starts_the_ranks(mpi, 
             time.sleep(chance.uniform(0.02, 1.2))
             kill(job.pid)
             left = job.all_gone_within(5)
-            assert not left, [(p.pid, p.parent, p.command) for p in left]
+            assert not left, left
+
+
+@pytest.mark.parametrize("mode", ["script", "driver"])
+def test_nothing_survives_when_the_root_agent_is_killed_while_mpi_starts(mpi, script, mode):
+    """The other ranks wait for it within MPI_Init, where nothing of ours runs."""
+    with start(mpi, script, mode) as job:
+        job.wait_until(lambda: [p for p in job.agents() if p.rank == 0], "rank 0 has an agent")
+        kill(TARGETS["root_agent"](job).pid)
+        left = job.all_gone_within(5)
+        assert not left, left
 
 
 def test_what_a_killed_executor_had_started_is_gone_and_the_run_goes_on(mpi, script):

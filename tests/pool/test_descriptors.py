@@ -5,7 +5,8 @@ import select
 import socket
 
 from mpipool.executor.channel import Channel
-from mpipool.executor.process import Watch, _Output
+from mpipool.executor.output import LIMIT, Output, Writer
+from mpipool.executor.process import Watch
 from mpipool.messages import Abandon
 
 
@@ -39,7 +40,7 @@ def test_output_is_over_at_its_end_and_not_when_there_is_nothing_to_read_now():
     """An event may be that of a dead executor's pipe, whose number a living one's has now."""
     reader, writer = os.pipe()
     null = os.open(os.devnull, os.O_WRONLY)
-    output = _Output(reader, null)
+    output = Output(reader, null, Writer())
     assert output.drain(), "more can come"
     os.write(writer, b"text")
     assert output.drain()
@@ -49,3 +50,21 @@ def test_output_is_over_at_its_end_and_not_when_there_is_nothing_to_read_now():
     assert output.tail == b"text"
     os.close(reader)
     os.close(null)
+
+
+def test_a_reader_that_does_not_read_stops_nobody_and_is_told_what_it_missed():
+    reader, target = os.pipe()
+    writer = Writer()
+    flood = bytes(1 << 20)
+    for _ in range(3 * LIMIT // len(flood)):
+        writer.write(target, flood)  # would block for ever if it wrote here
+    received = 0
+    while received < LIMIT:
+        received += len(os.read(reader, 1 << 20))
+    writer.finish()
+    writer.write(target, b"the end")
+    writer.finish()
+    os.set_blocking(reader, False)
+    assert b"bytes of output were dropped here\nthe end" in os.read(reader, 1 << 20)
+    os.close(reader)
+    os.close(target)

@@ -104,3 +104,52 @@ def test_outside_of_a_task_the_file_is_renamed_at_the_end_of_the_block(tmp_path)
         assert not (tmp_path / "product").exists()
     assert (tmp_path / "product").read_text() == "whole"
     assert [path.name for path in tmp_path.iterdir()] == ["product"]
+
+
+def test_an_output_that_can_not_have_its_name_fails_the_task_now_and_is_made_when_it_can(
+    new_world, tmp_path
+):
+    def script():
+        import mpipool
+
+        def work(x):
+            with mpipool.output(f"{x}.txt") as part:
+                part.write_text("whole")
+            return x
+
+        with Pool(checkpoint="run.db") as pool:
+            return pool.map(
+                work, range(3), stage="s", key=lambda x: {"x": x}, errors="return"
+            )
+
+    (tmp_path / "1.txt").mkdir()
+    first, second = new_world(1), new_world(1)
+    zero, error, two = first(script)
+    first.close()
+    assert (zero, two) == (0, 2)
+    assert "1.txt can't be published: Is a directory" in str(error)
+    assert not list(tmp_path.glob(".*.part"))
+    (tmp_path / "1.txt").rmdir()
+    assert second(script) == [0, 1, 2]
+    assert (tmp_path / "1.txt").read_text() == "whole"
+
+
+def test_a_moved_folder_keeps_what_was_done(new_world, tmp_path):
+    def script(folder):
+        import mpipool
+
+        def work(x):
+            with mpipool.output(f"{folder}/out/{x}.txt") as part:
+                part.write_text("whole")
+            return x
+
+        with Pool(checkpoint=f"{folder}/run.db") as pool:
+            pool.map(work, range(3), stage="s", key=lambda x: {"x": x})
+            return pool.last_map.reused
+
+    (tmp_path / "one").mkdir()
+    first = new_world(1)
+    assert first(script, "one") == 0
+    first.close()
+    (tmp_path / "one").rename(tmp_path / "two")
+    assert new_world(1)(script, "two") == 3

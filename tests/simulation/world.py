@@ -130,7 +130,7 @@ class SimulatedRun:
         assert broker
         assert broker.exit_code == 0, "the script never came to its end: deadlock"
         for agent in self.agents:
-            assert agent.stopped == 0, f"rank {agent.transport.rank} was not told to stop"
+            assert agent.stop, f"rank {agent.transport.rank} was not told to stop"
 
     def run(self) -> float:
         """Run to the end, and return how long it took in simulated seconds."""

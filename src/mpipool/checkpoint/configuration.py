@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -21,11 +20,6 @@ def canonical(config: Mapping[str, Any] | None) -> str:
         )
     except (TypeError, ValueError) as error:
         raise UsageError(f"the configuration can't be written as JSON: {error}") from error
-
-
-def digest(text: str) -> str:
-    """Return the SHA-256 of a canonical configuration, in hex."""
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def differences(old: str, new: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -51,6 +52,25 @@ def primary_code(error: sqlite3.Error) -> int:
 def connect_to_write(path: str) -> sqlite3.Connection:
     """Connect to an existing file; transactions are begun and ended by hand."""
     return _connect(path, "mode=rw")
+
+
+def file_at(path: str) -> tuple[int, int] | None:
+    """Return what tells the file at a path from every other one; None if there is none.
+
+    Raises
+    ------
+    OSError
+        If that can't be seen now.
+    """
+    try:
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        if error.errno == errno.ESTALE:  # NFS: another machine removed it
+            return None
+        raise
+    return status.st_dev, status.st_ino
 
 
 def sync_commits(connection: sqlite3.Connection, path: str) -> None:

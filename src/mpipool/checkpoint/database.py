@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from typing import Any, Final, NamedTuple, Self
 
 from mpipool.checkpoint import configuration
-from mpipool.checkpoint.connection import leave
+from mpipool.checkpoint.connection import file_at, leave
 from mpipool.checkpoint.opening import LOG, Request, Taken, acquire
 from mpipool.checkpoint.results import results_folder
-from mpipool.errors import LockLost
+from mpipool.errors import CheckpointError, LockLost
 from mpipool.task import Record
 
 _INSERT: Final = f"INSERT INTO attempt VALUES ({', '.join('?' * (2 + len(Record._fields)))})"
@@ -30,6 +30,7 @@ class Found(NamedTuple):
     result_file: str | None
     """For `read_result`, in the checkpoint's `folder`."""
     outputs: list[str]
+    """As they are stored: relative ones start at the database's folder."""
 
 
 class Scatter(NamedTuple):
@@ -63,7 +64,7 @@ class Checkpoint:
 
     def __init__(self, path: str, taken: Taken) -> None:
         self.path, self.folder = path, results_folder(path)
-        self._connection, self.token, self._index, self._last_row = taken
+        self._connection, self.token, self._index, self._last_row, self._file = taken
 
     @classmethod
     def open(  # noqa: PLR0913 - independent, keyword-only, and each is needed once
@@ -179,7 +180,25 @@ class Checkpoint:
 
     def disconnect(self) -> None:
         """Close the connection, whoever has the lock."""
-        leave(self._connection)
+        if self._in_place():
+            leave(self._connection)
+        else:
+            self._connection.close()  # the journals at this path may be another database's
+
+    def require_in_place(self) -> None:
+        """Make sure that what is written still goes to the file at our path.
+
+        Raises
+        ------
+        CheckpointError
+            If that file is gone, or another one: what is written would be lost at the end.
+        """
+        if not self._in_place():
+            raise CheckpointError(
+                self.path,
+                "it was removed or replaced while the run wrote to it; nothing more is recorded,"
+                " and what was is lost with it: start the run again, and leave its database alone",
+            )
 
     def close(self, state: str) -> None:
         """End the session and close the connection, which is closed even if ending fails."""
@@ -187,6 +206,13 @@ class Checkpoint:
             self.end(state)
         finally:
             self.disconnect()
+
+    def _in_place(self) -> bool:
+        try:
+            found = file_at(self.path)
+        except OSError:  # not to be seen just now, which says nothing
+            return True
+        return found is not None and found == self._file
 
     def _require_lock(self) -> None:
         row = self._connection.execute("SELECT token, host, pid FROM lock").fetchone()

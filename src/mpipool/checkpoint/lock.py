@@ -42,10 +42,10 @@ class Holder:
             return "unknown"  # in another container, where our PIDs mean nothing
         return "live" if _start(self.pid) == start else "dead"
 
-    def describe(self) -> str:
+    def describe(self, *, gone: bool = False) -> str:
         """Say who it is, for a message."""
         job = f", batch job {self.batch_job}" if self.batch_job else ""
-        return f"pid {self.pid} on {self.host}, started {moment(self.started)}{job}"
+        return f"pid {self.pid}{' (gone)' if gone else ''} on {self.host}, started {moment(self.started)}{job}"
 
 
 def moment(when: float) -> str:
@@ -72,6 +72,14 @@ def read_holder(connection: sqlite3.Connection) -> Holder | None:
         "SELECT token, host, pid, process, started, batch_job, heartbeat FROM lock"
     ).fetchone()
     return None if row is None else Holder(*row)
+
+
+def last_heard(connection: sqlite3.Connection, token: int, heartbeat: float = 0.0) -> float:
+    """Return when a session was last heard of: a sign of life, or the end of a task."""
+    (last,) = connection.execute(
+        "SELECT max(finished) FROM attempt WHERE session = ?", (token,)
+    ).fetchone()
+    return max(heartbeat, last or 0.0)
 
 
 def write_holder(connection: sqlite3.Connection, holder: Holder) -> None:

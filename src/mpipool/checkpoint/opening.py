@@ -20,6 +20,7 @@ from mpipool.checkpoint.connection import (
     connect_to_read,
     connect_to_write,
     create_schema,
+    file_at,
     is_new,
     read_meta,
     require_format,
@@ -28,7 +29,13 @@ from mpipool.checkpoint.connection import (
     sync_commits,
 )
 from mpipool.checkpoint.index import KeyIndex
-from mpipool.checkpoint.lock import Holder, read_holder, this_process, write_holder
+from mpipool.checkpoint.lock import (
+    Holder,
+    last_heard,
+    read_holder,
+    this_process,
+    write_holder,
+)
 from mpipool.checkpoint.results import remove_leftovers, results_folder
 from mpipool.checkpoint.trust import require_trusted
 from mpipool.errors import CheckpointError, CheckpointLocked, CheckpointMismatch
@@ -54,11 +61,22 @@ class Taken(NamedTuple):
     token: int
     keys: KeyIndex
     last_row: int
+    file: tuple[int, int] | None
+    """From `file_at`."""
 
 
 def acquire(path: str, request: Request, wait: float, on_wait: Callable[[str], None]) -> Taken:
     """Take the lock of a database, which is made if there is none."""
-    _prepare(path)
+    made = _prepare(path)
+    try:
+        return _acquire(path, request, wait, on_wait)
+    except BaseException:
+        if made:
+            _remove_empty(path)
+        raise
+
+
+def _acquire(path: str, request: Request, wait: float, on_wait: Callable[[str], None]) -> Taken:
     deadline, told = time.monotonic() + wait, False
     while True:
         holder = _inspect(path, request)
@@ -77,8 +95,8 @@ def acquire(path: str, request: Request, wait: float, on_wait: Callable[[str], N
         time.sleep(_POLL)
 
 
-def _prepare(path: str) -> None:
-    """Make an empty file, or refuse what can't be a database of this user."""
+def _prepare(path: str) -> bool:
+    """Make an empty file, or refuse what can't be a database of this user; return if it's made."""
     folder = os.path.dirname(path)
     if not os.path.isdir(folder):
         raise CheckpointError(path, f"the folder {folder} does not exist")
@@ -89,12 +107,22 @@ def _prepare(path: str) -> None:
     _require_all_trusted(path)
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        return True
     except FileExistsError:
         pass
     except OSError as error:
         raise CheckpointError(path, f"it can't be made ({error.strerror})") from error
     if not os.access(path, os.R_OK | os.W_OK):
         raise CheckpointError(path, "you may not write to it")
+    return False
+
+
+def _remove_empty(path: str) -> None:
+    """Remove the file which we made, if nothing was put into it."""
+    # Should another run be about to use it, that one notices at its next sign of life.
+    with contextlib.suppress(OSError):
+        if os.path.getsize(path) == 0:
+            os.unlink(path)
 
 
 def _require_all_trusted(path: str) -> None:
@@ -115,6 +143,8 @@ def _inspect(path: str, request: Request) -> Holder | None:
 
 def _take(path: str, request: Request) -> Taken | None:
     """Take the lock; None if somebody else has it now."""
+    # Looked at before it is opened: if it is replaced in between, that is noticed later.
+    file = file_at(path)
     with sentences(path):
         connection = connect_to_write(path)
         try:
@@ -134,7 +164,7 @@ def _take(path: str, request: Request) -> Taken | None:
             raise
     with contextlib.suppress(OSError):
         remove_leftovers(results_folder(path))
-    return Taken(connection, token, index, last_row)
+    return Taken(connection, token, index, last_row, file)
 
 
 def _load(connection: sqlite3.Connection) -> tuple[KeyIndex, int]:
@@ -158,7 +188,7 @@ def _require_ours(connection: sqlite3.Connection, path: str, request: Request) -
             path,
             f"a run that can't be seen from here holds it ({holder.describe()}; last heard of"
             f" {max(0.0, time.time() - holder.heartbeat):.0f} s ago): end it, or if it is surely"
-            " dead start again with --take-over",
+            " dead start again with --take-over (in a script of your own, Pool(take_over=True))",
         )
     return holder if liveness == "live" else None
 
@@ -181,7 +211,6 @@ def _create(connection: sqlite3.Connection, request: Request) -> None:
         "schema_version": str(SCHEMA_VERSION),
         "created": repr(time.time()),
         "config": request.config,
-        "config_digest": configuration.digest(request.config),
     }
     connection.executemany("INSERT INTO meta VALUES (?, ?)", values.items())
 
@@ -192,9 +221,10 @@ def _begin_session(connection: sqlite3.Connection, path: str, request: Request) 
     former = read_holder(connection)
     if former is not None:
         LOG.info("%s: taken over from a run that died (%s)", path, former.describe())
+        heard = last_heard(connection, former.token, former.heartbeat)
         connection.execute(
             "UPDATE session SET state = 'killed', ended = ? WHERE token = ?",
-            (former.heartbeat, former.token),
+            (heard, former.token),
         )
     holder = this_process(int(last) + 1)
     write_holder(connection, holder)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 from array import array
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields
 from typing import Any, Final, Literal
 
+from mpipool.checkpoint import lock
 from mpipool.checkpoint.connection import connect_to_read, is_new, require_format, sentences
 from mpipool.checkpoint.lock import Holder, read_holder
 from mpipool.errors import CheckpointError
@@ -32,7 +34,8 @@ class StoredRecord:
     scatter: int
     task: int
     attempt: int
-    data_id: dict[str, Any] | None
+    data_id: Any
+    """A JSON value, as a rule a dict; None for tasks without key."""
     state: str
     """``done``, ``failed`` or ``lost``."""
     rank: int
@@ -49,6 +52,7 @@ class StoredRecord:
     stderr: str | None
     metrics: dict[str, Any]
     outputs: list[str]
+    """Absolute; those below the database's folder have moved with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +78,7 @@ class StageCount:
     done: int
     failed: int
     unfinished: int
-    """Of the last session's open scatters: waiting or running, or, if it died, interrupted."""
+    """Of the last session's scatters: waiting or running, or, if it is over, not done."""
 
     @property
     def total(self) -> int:
@@ -87,8 +91,9 @@ def read_records(
     stage: str | None = None,
     state: str | None = None,
     attempts: Literal["latest", "all"] = "latest",
+    order: Literal["commit", "data_id"] = "commit",
 ) -> Iterator[StoredRecord]:
-    """Read records in the order in which they were committed.
+    """Read records.
 
     Parameters
     ----------
@@ -99,6 +104,9 @@ def read_records(
     attempts : str
         ``latest``: of each key, or where there is none of each task of each session, the last
         attempt. ``all``: every one.
+    order : str
+        ``commit``: as they were committed. ``data_id``: by stage, in the order in which stages
+        were first opened, and then by data ID, numbers by their value.
 
     Raises
     ------
@@ -106,25 +114,64 @@ def read_records(
         At the first record, if the database can't be read.
     """
     view = {"latest": "latest", "all": "record"}[attempts]
+    folder = os.path.dirname(os.path.abspath(path))
     with opened(path) as connection:
         chosen = connection.execute(
-            f"SELECT id FROM {view}"
+            f"SELECT id, stage, data_id, scatter, task FROM {view}"
             " WHERE (:stage IS NULL OR stage = :stage) AND (:state IS NULL OR state = :state)"
             " ORDER BY id",
             {"stage": stage, "state": state},
         )
-        rows = array("q", (row for (row,) in chosen))
+        if order == "commit":
+            rows = array("q", (row[0] for row in chosen))
+        else:
+            rows = _by_data_id(chosen.fetchall(), _stages(connection))
         for at in range(0, len(rows), _PAGE):
             # Rows never change, so it does no harm that each page is a transaction of its own.
-            yield from _page(connection, rows[at : at + _PAGE])
+            for values in _page(connection, rows[at : at + _PAGE]):
+                yield _stored(values, folder)
 
 
-def _page(connection: sqlite3.Connection, rows: array[int]) -> list[StoredRecord]:
+def _page(connection: sqlite3.Connection, rows: array[int]) -> list[tuple[Any, ...]]:
     columns, marks = ", ".join(StoredRecord.__slots__), ", ".join("?" * len(rows))
-    found = connection.execute(
-        f"SELECT {columns} FROM record WHERE id IN ({marks}) ORDER BY id", rows
-    )
-    return [_stored(row) for row in found]
+    found = {
+        number: values
+        for number, *values in connection.execute(
+            f"SELECT id, {columns} FROM record WHERE id IN ({marks})", rows
+        )
+    }
+    return [tuple(found[row]) for row in rows]
+
+
+def _by_data_id(
+    rows: list[tuple[int, str, str | None, int, int]], stages: list[str]
+) -> array[int]:
+    """Sort rows, and return their numbers; those without data ID come last in their stage."""
+    places = {stage: place for place, stage in enumerate(stages)}
+
+    def place(row: tuple[int, str, str | None, int, int]) -> tuple[Any, ...]:
+        number, stage, data_id, scatter, task = row
+        identity = _comparable(json.loads(data_id)) if data_id else ()
+        return places.get(stage, len(places)), stage, not data_id, identity, scatter, task, number
+
+    return array("q", (row[0] for row in sorted(rows, key=place)))
+
+
+def _comparable(value: Any) -> tuple[Any, ...]:
+    """Make JSON values comparable: numbers by value, and so those in strings ("patch 2,10")."""
+    match value:
+        case dict():
+            return 3, [(key, _comparable(inner)) for key, inner in value.items()]
+        case list():
+            return 2, [_comparable(inner) for inner in value]
+        case str():
+            # Every second part is a number. Python refuses to read one of thousands of digits.
+            parts = re.split(r"([0-9]{1,18})", value)
+            return 1, [int(part) if at % 2 else part for at, part in enumerate(parts)]
+        case None:
+            return (-1,)
+        case _:
+            return 0, value
 
 
 def counts(path: str | os.PathLike[str]) -> list[StageCount]:
@@ -137,8 +184,7 @@ def counts(path: str | os.PathLike[str]) -> list[StageCount]:
             )
         }
         unfinished = dict(connection.execute(_UNFINISHED).fetchall())
-        order = connection.execute("SELECT stage FROM scatter GROUP BY stage ORDER BY min(opened)")
-        stages = [stage for (stage,) in order]
+        stages = _stages(connection)
     stages += sorted({stage for stage, _ in finished} - set(stages))
     return [
         StageCount(
@@ -151,16 +197,26 @@ def counts(path: str | os.PathLike[str]) -> list[StageCount]:
     ]
 
 
+def _stages(connection: sqlite3.Connection) -> list[str]:
+    order = connection.execute("SELECT stage FROM scatter GROUP BY stage ORDER BY min(opened)")
+    return [stage for (stage,) in order]
+
+
 # Attempts are summed in one pass: there is no index with which to look up one scatter's.
+# What a closed scatter left was abandoned, and is missing. But if a task's own scatter was, and all
+# of the scatter to which that task belongs has ended, it failed or was run again with another one.
 _UNFINISHED: Final = """
 WITH ended AS (
     SELECT scatter, count(DISTINCT task) AS tasks FROM attempt
     WHERE session = (SELECT max(token) FROM session) AND state <> 'lost' GROUP BY scatter
+), missing AS (
+    SELECT s.id, s.parent, s.stage, s.closed, max(0, s.tasks - coalesce(e.tasks, 0)) AS tasks
+    FROM scatter s LEFT JOIN ended e ON e.scatter = s.id
+    WHERE s.session = (SELECT max(token) FROM session)
 )
-SELECT s.stage, sum(max(0, s.tasks - coalesce(e.tasks, 0)))
-FROM scatter s LEFT JOIN ended e ON e.scatter = s.id
-WHERE s.session = (SELECT max(token) FROM session) AND s.closed IS NULL
-GROUP BY s.stage
+SELECT m.stage, sum(m.tasks) FROM missing m LEFT JOIN missing p ON p.id = m.parent
+WHERE m.closed IS NULL OR m.parent IS NULL OR p.tasks > 0
+GROUP BY m.stage
 """
 
 
@@ -178,6 +234,18 @@ def holder(path: str | os.PathLike[str]) -> Holder | None:
         return read_holder(connection)
 
 
+def last_heard(path: str | os.PathLike[str]) -> float:
+    """Read when the last session was last heard of: its end, a sign of life, the end of a task."""
+    with opened(path) as connection:
+        token, started, ended = connection.execute(
+            "SELECT token, started, ended FROM session ORDER BY token DESC LIMIT 1"
+        ).fetchone()
+        if ended is not None:
+            return float(ended)
+        held = read_holder(connection)
+        return lock.last_heard(connection, token, held.heartbeat if held else started)
+
+
 @contextmanager
 def opened(path: str | os.PathLike[str]) -> Iterator[sqlite3.Connection]:
     """Connect for reading, having made sure that it is a run database."""
@@ -189,9 +257,10 @@ def opened(path: str | os.PathLike[str]) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-def _stored(row: tuple[Any, ...]) -> StoredRecord:
+def _stored(row: tuple[Any, ...], folder: str) -> StoredRecord:
     values = dict(zip(StoredRecord.__slots__, row, strict=True))
     values["data_id"] = json.loads(values["data_id"]) if values["data_id"] else None
     values["metrics"] = json.loads(values["metrics"] or "{}")
-    values["outputs"] = json.loads(values["outputs"] or "[]")
+    outputs = json.loads(values["outputs"] or "[]")
+    values["outputs"] = [os.path.join(folder, output) for output in outputs]
     return StoredRecord(**values)

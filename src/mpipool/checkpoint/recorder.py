@@ -207,6 +207,7 @@ class Recorder:
             return
         try:
             self._work(checkpoint)
+            checkpoint.require_in_place()
             state = self._last_state or "ended"
             self._commit(checkpoint, [_Changed(lambda held: held.end(state))])
             checkpoint.disconnect()
@@ -225,6 +226,7 @@ class Recorder:
             self._flush(checkpoint)
             if time.monotonic() >= beat:
                 beat = time.monotonic() + HEARTBEAT
+                checkpoint.require_in_place()
                 self._commit(checkpoint, [_Changed(lambda held: held.heartbeat(time.time()))])
 
     def _flush(self, checkpoint: Checkpoint) -> None:
@@ -250,6 +252,7 @@ class Recorder:
                 self.trouble = None
                 return
             except sqlite3.OperationalError as error:
+                checkpoint.require_in_place()
                 if not left:
                     raise
                 self._complain(checkpoint.path, error)

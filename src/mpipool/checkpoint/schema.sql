@@ -1,7 +1,7 @@
 -- The run database. docs/checkpoint.md says what it guarantees, and has recipes for it.
 -- Times are seconds since the epoch, durations seconds, memory KiB.
 
-CREATE TABLE meta (          -- schema_version, created, config (canonical JSON), config_digest
+CREATE TABLE meta (          -- schema_version, created, config (canonical JSON)
     key   TEXT PRIMARY KEY,
     value TEXT NOT NULL
 );
@@ -70,7 +70,7 @@ CREATE TABLE attempt (
     traceback   TEXT,
     stderr      TEXT,
     metrics     TEXT,                -- JSON object
-    outputs     TEXT,                -- JSON list of paths
+    outputs     TEXT,                -- JSON list of paths; relative ones start at the database
     result      BLOB,                -- pickled
     result_file TEXT                 -- name:size:sha256, in the folder "results"
 );

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import defaultdict
 from dataclasses import dataclass
@@ -33,8 +34,15 @@ class RankUse:
     """Seconds of CPU which its tasks used."""
 
 
-def utilisation(path: str | os.PathLike[str], session: int | None = None) -> list[RankUse]:
-    """Sum up each rank's work in a session, the last one by default; unused ranks too."""
+def utilisation(
+    path: str | os.PathLike[str],
+    session: int | None = None,
+    period: tuple[float, float] = (-math.inf, math.inf),
+) -> list[RankUse]:
+    """Sum up each rank's work in a session, the last one by default; unused ranks too.
+
+    Of what was busy, only what lies in the period counts.
+    """
     with opened(path) as connection:
         if session is None:
             (session,) = connection.execute("SELECT max(token) FROM session").fetchone()
@@ -46,7 +54,7 @@ def utilisation(path: str | os.PathLike[str], session: int | None = None) -> lis
         )
         tasks = connection.execute(_TASKS, (session,)).fetchall()
         gathers = connection.execute(_GATHERS, (session,)).fetchall()
-    return _sum_up(range(ranks), hosts, tasks, gathers)
+    return _sum_up(range(ranks), hosts, tasks, gathers, period)
 
 
 def _sum_up(
@@ -54,6 +62,7 @@ def _sum_up(
     hosts: dict[int, str],
     tasks: list[tuple[int, float, float, float]],
     gathers: list[tuple[int, float, float]],
+    period: tuple[float, float],
 ) -> list[RankUse]:
     steps: dict[int, list[tuple[float, int]]] = defaultdict(list)
     count: dict[int, int] = defaultdict(int)
@@ -69,18 +78,18 @@ def _sum_up(
             rank=rank,
             host=hosts.get(rank, ""),
             tasks=count[rank],
-            busy=_busy(steps[rank]),
+            busy=_busy(steps[rank], *period),
             cpu=cpu[rank],
         )
         for rank in sorted({*ranks, *hosts, *count})
     ]
 
 
-def _busy(steps: list[tuple[float, int]]) -> float:
-    """Return for how long the sum of the steps was above zero."""
+def _busy(steps: list[tuple[float, int]], since: float, to: float) -> float:
+    """Return for how long the sum of the steps was above zero, of the time between two moments."""
     running, busy = 0, 0.0
     for (when, step), (until, _) in pairwise(sorted(steps)):
         running += step
         if running > 0:
-            busy += until - when
+            busy += max(0.0, min(until, to) - max(when, since))
     return busy

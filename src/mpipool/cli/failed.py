@@ -29,7 +29,7 @@ def main(args: argparse.Namespace) -> int:
     """Print the failed tasks of a run."""
     if args.stage is not None:
         _require_stage(args.database, args.stage)
-    records = read_records(args.database, args.stage, "failed")
+    records = read_records(args.database, args.stage, "failed", order="data_id")
     if args.json:
         print(json.dumps([asdict(record) for record in records], indent=2))
         return 0
@@ -53,7 +53,7 @@ def _require_stage(path: str, stage: str) -> None:
 
 def _line(record: StoredRecord) -> str:
     index = f"scatter {record.scatter} task {record.task}"
-    what = data_id(record.data_id) if record.data_id else index
+    what = data_id(record.data_id) if record.data_id is not None else index
     stage = first_line(record.stage) or "(no stage)"
     where = f"rank {record.rank}" + (f" on {record.host}" if record.host else "")
     peak = f", peak {memory(record.peak_memory)}" if record.peak_memory else ""

@@ -17,6 +17,15 @@ from mpipool.cli.text import duration, first_line, table
 NAME: Final = "status"
 HELP: Final = "print how many tasks of a run are done, failed and left, and who works on it"
 
+_SENTENCES: Final = {
+    "killed": "killed: it left no end",
+    "failed": "failed: it could not record any more",
+    "exit 1": "ended with exit code 1",
+    "exit 130": "was interrupted (exit code 130)",
+    "exit 143": "was ended by SIGTERM (exit code 143)",
+}
+_LIVENESS: Final = {"live": "running", "dead": "killed", "unknown": "not seen from here"}
+
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
@@ -28,9 +37,11 @@ class RunStatus:
     sessions: list[StoredSession]
     stages: list[StageCount]
     ranks: list[RankUse]
-    """Of the last session."""
+    """Of the last session, for the time which it took."""
     holder: Holder | None
     now: float
+    heard: float
+    """Until when the last session is known to have lived."""
 
     @property
     def live(self) -> bool:
@@ -40,10 +51,19 @@ class RunStatus:
     @property
     def elapsed(self) -> float:
         """Seconds which the last session took, so far or until it was last heard of."""
-        last = self.sessions[-1]
-        if self.holder is None:
-            return (last.ended or last.started) - last.started
-        return (self.now if self.state == "running" else self.holder.heartbeat) - last.started
+        return max(0.0, self.heard - self.sessions[-1].started)
+
+    @property
+    def sentence(self) -> str:
+        """How it is, for people."""
+        if self.state == "exit 1" and any(stage.failed for stage in self.stages):
+            return f"{_sentence(self.state)}: some tasks failed"
+        return _sentence(self.state)
+
+    @property
+    def shares(self) -> list[float]:
+        """For each of `ranks`, the part of the time in which it was busy."""
+        return [rank.busy / self.elapsed if self.elapsed else 0.0 for rank in self.ranks]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,46 +82,64 @@ def main(args: argparse.Namespace) -> int:
 def read_status(path: str) -> RunStatus:
     """Read a run's status from its database."""
     holder, sessions = reading.holder(path), reading.sessions(path)
-    state = sessions[-1].state
-    if holder is not None:
-        states = {"live": "running", "dead": "killed", "unknown": "not seen from here"}
-        state = states[holder.liveness()]
-    return RunStatus(
-        path, state, sessions, reading.counts(path), utilisation(path), holder, time.time()
-    )
+    state = sessions[-1].state if holder is None else _LIVENESS[holder.liveness()]
+    now = time.time()
+    heard = now if state == "running" else reading.last_heard(path)
+    ranks = utilisation(path, period=(sessions[-1].started, heard))
+    return RunStatus(path, state, sessions, reading.counts(path), ranks, holder, now, heard)
+
+
+def _sentence(state: str) -> str:
+    if state.startswith("exit ") and state not in _SENTENCES:
+        return f"ended with exit code {state.removeprefix('exit ')}"
+    return _SENTENCES.get(state, state)
 
 
 def _plain(status: RunStatus) -> dict[str, Any]:
     holder = status.holder
+    last = {**asdict(status.sessions[-1]), "sentence": status.sentence}
+    ranks = zip(status.ranks, status.shares, strict=True)
     return {
         "path": status.path,
         "state": status.state,
+        "sentence": status.sentence,
+        "live": status.live,
         "elapsed": status.elapsed,
+        "last_heard": status.heard,
         "holder": holder and {**asdict(holder), "liveness": holder.liveness()},
         "stages": [{**asdict(stage), "total": stage.total} for stage in status.stages],
-        "sessions": [asdict(session) for session in status.sessions],
-        "ranks": [asdict(rank) for rank in status.ranks],
+        "sessions": [
+            *({**asdict(one), "sentence": _sentence(one.state)} for one in status.sessions[:-1]),
+            last,
+        ],
+        "ranks": [{**asdict(rank), "share": share} for rank, share in ranks],
     }
 
 
 def _text(status: RunStatus) -> str:
     last = status.sessions[-1]
     lines = [
-        f"{status.path}: {status.state}",
+        f"{status.path}: {status.sentence}",
         f"command: {first_line(last.command)}",
         f"session {len(status.sessions)}, started {moment(last.started)} on {last.host}"
         f" with {last.ranks} rank{'s' if last.ranks > 1 else ''}, {duration(status.elapsed)} long",
     ]
     if status.holder is not None:
-        ago = duration(max(0.0, status.now - status.holder.heartbeat))
-        lines.append(f"held by {status.holder.describe()}; last heard of {ago} ago")
+        lines.append(_holder(status, status.holder))
     if status.ranks and status.elapsed > 0:
-        lines.append(_use(status))
+        lines.append(_use(status.shares))
     return "\n".join([*lines, "", _stages(status)])
 
 
-def _use(status: RunStatus) -> str:
-    shares = [rank.busy / status.elapsed for rank in status.ranks]
+def _holder(status: RunStatus, holder: Holder) -> str:
+    heard = holder.heartbeat if status.live else status.heard
+    ago = f"last heard of {duration(max(0.0, status.now - heard))} ago"
+    if status.live:
+        return f"held by {holder.describe()}; {ago}"
+    return f"was held by {holder.describe(gone=True)}; {ago}"
+
+
+def _use(shares: list[float]) -> str:
     mean = sum(shares) / len(shares)
     return f"ranks busy: {mean:.0%} (from {min(shares):.0%} to {max(shares):.0%})"
 
@@ -109,7 +147,7 @@ def _use(status: RunStatus) -> str:
 def _stages(status: RunStatus) -> str:
     if not status.stages:
         return "no task was started yet"
-    left = "waiting or running" if status.live else "interrupted"
+    left = "waiting or running" if status.live else "not done"
     rows = [
         (first_line(of.stage) or "(no stage)", of.done, of.failed, of.unfinished, of.total)
         for of in status.stages

@@ -18,9 +18,10 @@ def first_line(text: str) -> str:
     return printable(stripped.splitlines()[0]) if stripped else ""
 
 
-def data_id(values: dict[str, Any]) -> str:
+def data_id(value: Any) -> str:
     """Write a data ID as it is given on the command line."""
-    return printable(" ".join(f"{key}={value}" for key, value in values.items()))
+    pairs = value.items() if isinstance(value, dict) else [("id", value)]
+    return printable(" ".join(f"{key}={inner}" for key, inner in pairs))
 
 
 def duration(seconds: float) -> str:

@@ -212,8 +212,17 @@ class BlockingChannel:
 
 
 def send_with_descriptors(end: socket.socket, message: Message, descriptors: list[int]) -> None:
-    """Send one message on a blocking socket along with open file descriptors."""
+    """Send one message on a blocking socket along with open file descriptors.
+
+    Raises
+    ------
+    WorldLost
+        If the agent is gone.
+    """
     frame = b"".join(_frame(message))
     rights = array.array("i", descriptors)
-    sent = end.sendmsg([frame], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
-    end.sendall(memoryview(frame)[sent:])
+    try:
+        sent = end.sendmsg([frame], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+        end.sendall(memoryview(frame)[sent:])
+    except OSError as error:
+        raise WorldLost(f"the agent is gone ({error.strerror})") from None

@@ -1,6 +1,7 @@
 """The agent's side of the processes below it: its guard, its executors, and the script.
 
-Everything here reacts to descriptors which the agent's loop found ready; nothing blocks.
+Everything here reacts to descriptors which the agent's loop found ready, and blocks only when a
+guard is lost or the run ends, for seconds at most.
 """
 
 from __future__ import annotations
@@ -20,14 +21,13 @@ from typing import Final, Protocol
 from mpipool.executor.channel import Channel, socketpair
 from mpipool.executor.descendants import end_children
 from mpipool.executor.environment import for_user_code
+from mpipool.executor.output import Output, Writer
 from mpipool.executor.progress import NOTHING, Progress
 from mpipool.ids import ExecutorId
 from mpipool.messages import Exited, Fork, Kill, Message, Started
 
 SCRIPT: Final = ExecutorId(0)
 """The id under which the script is known to its agent."""
-TAIL: Final = 64 * 1024
-"""Bytes of an executor's standard error which are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Death:
     running: tuple[int, int, float] | None = None
     """Chunk, task and begin of what it was running."""
     lost: bool = False
-    """Not the task's fault: the guard was killed."""
+    """Not the task's fault: the guard was killed. Of the script: the launcher's process is gone."""
 
 
 class Listener(Protocol):
@@ -106,32 +106,13 @@ class Watch:
             self._epoll.modify(descriptor, select.EPOLLIN)
 
 
-class _Output:
-    """Passes on what a process writes, and keeps the end of it."""
-
-    def __init__(self, descriptor: int, target: int) -> None:
-        os.set_blocking(descriptor, False)
-        self.descriptor, self._target = descriptor, target
-        self.tail = b""
-
-    def drain(self) -> bool:
-        """Read what is there; return whether more can come."""
-        with contextlib.suppress(BlockingIOError):
-            while data := os.read(self.descriptor, TAIL):
-                self.tail = (self.tail + data)[-TAIL:]
-                with contextlib.suppress(OSError):
-                    os.write(self._target, data)
-            return False
-        return True
-
-
 class _Executor:
     """One process, as its agent sees it."""
 
-    def __init__(self, descriptors: Sequence[int]) -> None:
+    def __init__(self, descriptors: Sequence[int], writer: Writer) -> None:
         end, out, err, page = descriptors
         self.channel = Channel(socket.socket(fileno=end))
-        self.outputs = (_Output(out, 1), _Output(err, 2))
+        self.outputs = (Output(out, 1, writer), Output(err, 2, writer))
         self.progress = Progress(page)
         os.close(page)
 
@@ -230,6 +211,7 @@ class Executors:
         self._spared = spared
         self._listener = listener
         self._preload = preload
+        self._writer = Writer()
         self._guard: GuardProcess | None = None
         self._executors: dict[ExecutorId, _Executor] = {}
         self._starting: dict[ExecutorId, list[Message]] = {}
@@ -283,6 +265,7 @@ class Executors:
         for process in self._executors.values():
             for output in process.outputs:
                 output.drain()
+        self._writer.finish()
 
     # --- what the loop finds ready ---------------------------------------------------------------
 
@@ -299,7 +282,7 @@ class Executors:
             self._lose_guard()
 
     def _begin(self, executor: ExecutorId, descriptors: list[int]) -> None:
-        process = _Executor(descriptors)
+        process = _Executor(descriptors, self._writer)
         self._executors[executor] = process
         self._watch.add(process.channel.fileno(), partial(self._read, executor))
         for output in process.outputs:
@@ -317,7 +300,7 @@ class Executors:
         for message in messages:
             self._listener.heard(executor, message)
 
-    def _drain(self, output: _Output) -> None:
+    def _drain(self, output: Output) -> None:
         if not output.drain():
             self._watch.drop(output.descriptor)
 

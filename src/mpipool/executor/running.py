@@ -137,9 +137,15 @@ def discard(outputs: list[tuple[str, str]]) -> None:
 
 
 def publish(part: str | os.PathLike[str], final: str | os.PathLike[str]) -> None:
-    """Give a written file its name. Again does no harm."""
+    """Give a written file its name.
+
+    Raises
+    ------
+    OSError
+        If it can't have it; the file is removed then.
+    """
     try:
         os.replace(part, final)
-    except FileNotFoundError:
-        if not os.path.exists(final):
-            raise
+    except OSError:
+        discard([(os.fspath(part), "")])
+        raise

@@ -94,4 +94,4 @@ class ScriptAbove:
             self._listener.heard(SCRIPT, message)
         if not alive:
             self._watch.drop(self._channel.fileno())
-            self._listener.ended(SCRIPT, Death("the script is gone", 1))
+            self._listener.ended(SCRIPT, Death("the script is gone", 1, lost=True))

@@ -144,7 +144,8 @@ def _failure(task: str, outcome: Outcome) -> Exception:
     error = _unpickled(outcome.result)
     if error is None:
         error = TaskError(task, f"{details['error']}: {details['message']}")
-    error.__cause__ = RemoteTraceback(details["traceback"])
+    if details["traceback"]:
+        error.__cause__ = RemoteTraceback(details["traceback"])
     return error
 
 

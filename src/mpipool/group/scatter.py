@@ -29,7 +29,7 @@ from mpipool.group.events import (
     Release,
 )
 from mpipool.group.pace import Pace
-from mpipool.ids import ChunkId, LeaseId, Rank
+from mpipool.ids import ChunkId, LeaseId, Rank, is_own
 
 MAX_LOSSES: Final = 3
 """So often a task may be lost through no fault of its own before it counts as failed."""
@@ -130,7 +130,7 @@ class Scatter:
         if lease in self.leases:
             raise InvalidEvent("scatter", f"Lent({lease})", "the lease is here already")
         self.leases[lease] = Lease(rank, until)
-        if lease > 0:
+        if not is_own(lease):
             self._believed -= 1
         return []
 
@@ -205,7 +205,7 @@ class Scatter:
         if not lease.chunks:
             del self.leases[lease_id]
             commands.append(Release(lease_id, self.queued, self.pace.seconds(self.queued)))
-            if lease_id > 0:
+            if not is_own(lease_id):
                 self._believed = self.queued
         return commands
 
