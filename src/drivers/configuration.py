@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from drivers.command import CommandError
 
-class ConfigurationError(ValueError):
+
+class ConfigurationError(CommandError):
     """A ``--config`` that can't be understood; the message says what and why."""
 
 
@@ -82,10 +84,15 @@ def _read(name: str, text: str, default: Any, word: str) -> Any:
     several = isinstance(default, tuple)
     kind = type(default[0]) if several else type(default)
     low, high = _LIMITS[name]
+    number = "a whole number" if kind is int else "a number"
+    expected = f"{number} from {low:g} to {high:g}"
+    if several:
+        expected = f"numbers from {low:g} to {high:g}, separated by commas"
+    refusal = ConfigurationError(f"--config {word!r}: {name} is {expected}, not {text!r}")
     try:
         values = tuple(kind(part) for part in (text.split(",") if several else [text]))
     except ValueError:
-        raise ConfigurationError(f"--config {word!r}: {text!r} is no {kind.__name__}") from None
+        raise refusal from None
     if not all(low <= value <= high for value in values):
-        raise ConfigurationError(f"--config {word!r}: not between {low:g} and {high:g}")
+        raise refusal
     return values if several else values[0]

@@ -11,12 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from drivers.command import CommandError
+
 _RANGE = re.compile(r"(?P<first>[^:]+?)\.\.(?P<last>[^:]+?)(?::(?P<step>.+))?")
 
 Value = int | float | str
 
 
-class DataIdError(ValueError):
+class DataIdError(CommandError):
     """An ``--id`` that can't be understood; the message says what and why."""
 
 
@@ -29,6 +31,9 @@ class One:
     def condition(self, column: str) -> tuple[str, list[Value]]:
         """Return the SQL condition and its parameters."""
         return f"{column} = ?", [self.value]
+
+    def __str__(self) -> str:
+        return str(self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,9 @@ class Span:
         return f"({condition} AND ({column} - ?) % ? = 0)", [
             self.first, self.last, self.first, self.step,
         ]  # fmt: skip
+
+    def __str__(self) -> str:
+        return f"{self.first}..{self.last}" + (f":{self.step}" if self.step else "")
 
 
 Term = One | Span
@@ -82,13 +90,13 @@ def parse_selection(words: Sequence[str], kinds: Mapping[str, type]) -> Selectio
 
 
 def _term(text: str, kind: type, word: str) -> Term:
-    match = _RANGE.fullmatch(text) if kind is not str else None
+    match = _RANGE.fullmatch(text)
     if match is None:
         return One(_value(text, kind, word))
     first = _value(match["first"], kind, word)
     last = _value(match["last"], kind, word)
-    if isinstance(first, str) or isinstance(last, str):  # pragma: no cover - text has no ranges
-        raise DataIdError(f"--id {word!r}: text has no ranges")
+    if isinstance(first, str) or isinstance(last, str):
+        raise DataIdError(f"--id {word!r}: text has no ranges; separate alternatives by '^'")
     if last < first:
         raise DataIdError(f"--id {word!r}: the range {text} ends before it begins")
     return Span(first, last, _step(match["step"], kind, word))
@@ -127,6 +135,11 @@ def condition(selections: Sequence[Selection]) -> tuple[str, list[Any]]:
             values += [value for _, some in parts for value in some]
         alternatives.append("(" + " AND ".join(clauses) + ")")
     return " OR ".join(alternatives), values
+
+
+def words_of(selection: Selection) -> str:
+    """Write a selection as the words of an ``--id``."""
+    return " ".join(f"{key}={'^'.join(map(str, terms))}" for key, terms in selection.items())
 
 
 def compact(values: Sequence[Any], limit: int = 12) -> str:

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import shutil
 import sqlite3
@@ -38,17 +37,12 @@ _BRIGHT = 20_000
 _MARGIN = 12.0
 """Arcseconds by which they lie within the CCD."""
 
-_ROOT = {
-    # Open MPI refuses to run as root, and with more ranks than cores, unless told otherwise.
-    "OMPI_ALLOW_RUN_AS_ROOT": "1",
-    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
-}
-
 
 def main(arguments: Sequence[str]) -> int:
     """Run the demo that the command line asks for."""
-    parser = argparse.ArgumentParser(prog="python -m drivers.demo", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m drivers.demo", description=__doc__, allow_abbrev=False
+    )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("folder", nargs="?", type=Path, help="where to work; else a new folder")
     parser.add_argument("--real", action="store_true", help="process the frames in ../shared/data")
@@ -87,20 +81,21 @@ def _drive(repo: Path, files: Sequence[Path]) -> int:
     """Ingest the files and process them, each by the command a user would type."""
     listed = repo.parent / "files.txt"
     listed.write_text("".join(f"{path.resolve()}\n" for path in files))
-    commands = [
-        [_command("ingestDriver"), str(repo), f"@{listed}"],
-        [_command("mpiexec"), "-n", str(_RANKS), _command("singleFrameDriver"), str(repo),
-         "--rerun", RERUN],
-    ]  # fmt: skip
-    for command in commands:
-        shown = [Path(word).name if word == _command(Path(word).name) else word for word in command]
-        print(f"\n$ {shlex.join(shown)}", flush=True)
-        began = time.monotonic()
-        code = subprocess.run(command, env={**_ROOT, **os.environ}, check=False).returncode
-        print(f"({time.monotonic() - began:.1f} s, exit code {code})", flush=True)
-        if code != 0:
-            return code
-    return 0
+    process = [_command("singleFrameDriver"), str(repo), "--rerun", RERUN]
+    # --cores starts just this mpiexec, and tells Open MPI to run as root if need be.
+    return _call([_command("ingestDriver"), str(repo), f"@{listed}"]) or _call(
+        [*process, "--cores", str(_RANKS)], [_command("mpiexec"), "-n", str(_RANKS), *process]
+    )
+
+
+def _call(command: Sequence[str], shown: Sequence[str] = ()) -> int:
+    words = [Path(word).name if word == _command(Path(word).name) else word
+             for word in shown or command]  # fmt: skip
+    print(f"\n$ {shlex.join(words)}", flush=True)
+    began = time.monotonic()
+    code = subprocess.run(command, check=False).returncode
+    print(f"({time.monotonic() - began:.1f} s, exit code {code})", flush=True)
+    return code
 
 
 def _command(name: str) -> str:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from astropy.io import fits
+from astropy.utils.exceptions import AstropyWarning
 from numpy.typing import NDArray
 
 from drivers.defects import mask_defects
 from drivers.exposure import MASK_PLANES, Exposure, Flags, Image
+from drivers.fits_layout import read_layout
 from drivers.frame_error import FrameError
 from drivers.header_scan import merged_header
 from drivers.instrument_signature import remove_signature
@@ -33,10 +36,12 @@ def read_exposure(frame: RawFrame, *, overscan_order: int) -> Exposure:
     Raises
     ------
     FrameError
-        If the frame can't be read. A companion that can't be read is noted, and done without.
+        If the frame can't be read, or its file has changed since it was ingested. A companion that
+        can't be read is noted, and done without.
     """
     camera = named(frame.instrument)
     path = Path(frame.path)
+    _require_unchanged(frame, path)
     pixels, header = _read_image(path, frame.hdu)
     if camera.readout is None:
         exposure = _calibrated(pixels, header, camera, path)
@@ -55,15 +60,38 @@ def read_exposure(frame: RawFrame, *, overscan_order: int) -> Exposure:
     return exposure
 
 
+def _require_unchanged(frame: RawFrame, path: Path) -> None:
+    """Refuse a file which is not the one that was ingested: its place in the survey is unknown."""
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        raise FrameError("does not exist") from None
+    except OSError as error:
+        raise FrameError(f"can't be read: {error.strerror}") from error
+    if (stat.st_size, stat.st_mtime) == (frame.size, frame.mtime):
+        return
+    changed = "has changed since it was ingested"
+    try:
+        read_layout(path)
+    except FrameError as error:
+        raise FrameError(f"{changed} and {error}") from error
+    raise FrameError(f"{changed}; ingest it again")
+
+
 def _read_image(path: Path, hdu: int | str) -> tuple[Pixels, dict[str, Any]]:
     """Return the pixels of an extension (native byte order) and the merged keywords."""
     try:
-        with fits.open(path, memmap=False) as units:
-            data = units[hdu].data
-            header = merged_header(units[0].header, units[hdu].header)
-            header["EXTNAME"] = units[hdu].name
+        with warnings.catch_warnings():
+            # They don't name the file, and what matters of them is an error below.
+            warnings.simplefilter("ignore", AstropyWarning)
+            with fits.open(path, memmap=False) as units:
+                data = units[hdu].data
+                header = merged_header(units[0].header, units[hdu].header)
+                header["EXTNAME"] = units[hdu].name
     except (OSError, ValueError, TypeError, KeyError, IndexError, EOFError) as error:
-        raise FrameError(f"can't be read ({error})") from error
+        read_layout(path)  # knows better what is wrong with it: not FITS, truncated …
+        reason = str(error).partition(" If this is really")[0]
+        raise FrameError(f"can't be read ({reason})") from error
     if data is None or data.ndim != 2:
         raise FrameError(f"has no image in HDU {hdu}")
     return np.ascontiguousarray(data, dtype=data.dtype.newbyteorder("=")), header

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import math
+import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from astropy.io import fits
+from astropy.utils.exceptions import AstropyWarning
 
 from drivers.fits_layout import HduLayout, read_layout
 from drivers.frame_error import FrameError
 from drivers.instruments import INSTRUMENTS, identify, is_companion
 from drivers.instruments.description import Instrument, first, number
+from drivers.instruments.readout import require_gain
 from drivers.registry import RawFrame
+
+_MAX_INTEGER = 10**18 - 1
+"""Of visit and ccd: what --id reads, and SQLite stores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +47,13 @@ class Scan:
 
 def scan_file(path: str) -> Scan:
     """Read all headers of a file once, and check that the file is whole."""
+    with warnings.catch_warnings():
+        # They don't name the file. A card which is needed and illegal is a problem of its own.
+        warnings.simplefilter("ignore", AstropyWarning)
+        return _scan(path)
+
+
+def _scan(path: str) -> Scan:
     file = Path(path)
     companion = is_companion(file.name)
     frames, problems = [], []
@@ -90,7 +105,10 @@ def _frame(file: Path, primary: fits.Header, unit: HduLayout) -> RawFrame:
         raise FrameError(_unknown(header))
     if camera.readout is not None:
         camera.readout.amplifiers(header)  # raises if the frame is not as described
+    _require_gains(camera, header, file.name)
     rows, columns = unit.shape
+    if max(rows, columns) > _MAX_INTEGER:
+        raise FrameError(f"says that it has {columns} x {rows} pixels")
     _require_wcs(header)
     stat = file.stat()
     return RawFrame(
@@ -131,10 +149,27 @@ def _required(camera: Instrument, what: str, header: dict[str, Any], file_name: 
 
 def _integer(camera: Instrument, what: str, header: dict[str, Any], file_name: str) -> int:
     value = _required(camera, what, header, file_name)
-    as_number = number(value)
-    if as_number is None or as_number != int(as_number):
+    whole = _whole_number(value)
+    if whole is None:
         raise FrameError(f"has {what} = {value!r}, which is not a whole number")
-    return int(as_number)
+    if not 0 <= whole <= _MAX_INTEGER:
+        raise FrameError(f"has {what} = {value!r}, which is not from 0 to {_MAX_INTEGER}")
+    return whole
+
+
+def _whole_number(value: Any) -> int | None:
+    """Return the value as an exact whole number, or None if it is none."""
+    if re.fullmatch(r"[+-]?[0-9]{1,70}", str(value).strip()):
+        return int(value)
+    as_number = number(value)
+    return int(as_number) if as_number is not None and as_number.is_integer() else None
+
+
+def _require_gains(camera: Instrument, header: dict[str, Any], file_name: str) -> None:
+    for source in camera.gain:
+        value = source.read(header, file_name)
+        if value is not None:
+            require_gain(str(source), value)
 
 
 def _require_wcs(header: dict[str, Any]) -> None:
@@ -147,3 +182,17 @@ def _require_wcs(header: dict[str, Any]) -> None:
         raise FrameError(f"lacks the keyword {', '.join(missing)} of its world coordinates")
     if not any(f"{kind}1_1" in header for kind in ("CD", "PC")) and "CDELT1" not in header:
         raise FrameError("lacks the scale of its world coordinates (CD1_1, PC1_1 or CDELT1)")
+    for axis in (1, 2):
+        is_latitude = re.match(r"DEC-|.LAT", str(header[f"CTYPE{axis}"]))
+        _require_within(header, f"CRVAL{axis}", 90 if is_latitude else 720)
+        _require_within(header, f"CRPIX{axis}", math.inf)
+
+
+def _require_within(header: dict[str, Any], keyword: str, limit: float) -> None:
+    value = header[keyword]
+    # A text which looks like a number is none to whoever makes the transformation of it.
+    known = number(value) if isinstance(value, (int, float)) else None
+    if known is None:
+        raise FrameError(f"has {keyword} = {value!r}, which is not a number")
+    if abs(known) > limit:
+        raise FrameError(f"has {keyword} = {value!r}, which is not from -{limit} to {limit}")

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from drivers.command import CommandError, Ending, Stopped, carry_out, end, first_line
 from mpipool import enter
 
 if TYPE_CHECKING:
     from drivers.header_scan import Scan
-    from drivers.registry import RawFrame
+    from drivers.registry import Added, RawFrame
 
 _DESCRIPTION = """\
 Read the headers of FITS files and fill the registry of a survey repository.
@@ -24,7 +25,7 @@ The repository is made if it doesn't exist (its parent folder must). Files stay 
 Masks and weights that stand beside an image may be among the FILES: they are skipped. Ingesting a
 file again changes nothing.
 """
-_EPILOG = "exit code: 0 all ingested, 1 some files could not be used, 2 usage"
+_EPILOG = "exit code: 0 all ingested, 1 some files could not be used, 2 usage, 130 stopped"
 
 
 @dataclass(slots=True)
@@ -49,26 +50,27 @@ class Outcome:
 def run() -> None:
     """Start `ingestDriver`: the console script."""
     enter("drivers.ingest", preload=("drivers.header_scan",))
-    sys.exit(main(sys.argv[1:]))
+    end(main(sys.argv[1:]))
 
 
 def main(arguments: Sequence[str]) -> int:
     """Ingest the files that the command line names, and return the exit code."""
-    from drivers.registry import RegistryError
-    from drivers.repository import RepositoryError, repository_to_fill
-    from mpipool import MpipoolError
+    return carry_out(lambda: _run(_parser().parse_args(arguments)))
 
-    options = _parser().parse_args(arguments)
-    try:
-        files = expand(options.files)
-        repository = repository_to_fill(options.repo)
-        outcome = _scan(files)
-        added = _store(repository.registry, outcome) if outcome.frames else 0
-    except (RegistryError, RepositoryError, MpipoolError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    _report(options.repo, len(files), added, outcome)
-    return 1 if outcome.problems else 0
+
+def _run(options: argparse.Namespace) -> Ending:
+    from drivers.registry import Added
+    from drivers.repository import repository_to_fill
+
+    named = expand(options.files)
+    if named.folders and not (named.paths or named.unmatched):
+        folder = named.folders[0]
+        raise CommandError(f"{folder} is a folder; name the files in it: '{folder}/*.fits'")
+    repository = repository_to_fill(options.repo)
+    outcome = _scan(named.paths)
+    outcome.problems += [(word, "no file fits this pattern") for word in named.unmatched]
+    added = _store(repository.registry, outcome) if outcome.frames else Added()
+    return Ending(1 if outcome.problems else 0, _report(options.repo, named, added, outcome))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -77,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("repo", metavar="REPO", help="folder of the repository")
     parser.add_argument(
@@ -89,30 +92,53 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def expand(words: Iterable[str]) -> list[str]:
-    """Return the absolute paths which the words name, without repetition, in their order.
+@dataclass(slots=True)
+class Named:
+    """What the words of the command line name.
+
+    Attributes
+    ----------
+    paths : list of str
+        Files, absolute, without repetition. Those which don't exist are among them.
+    folders, unmatched : list of str
+        Folders, which are skipped, and patterns that nothing fits.
+    """
+
+    paths: list[str]
+    folders: list[str]
+    unmatched: list[str]
+
+
+def expand(words: Iterable[str]) -> Named:
+    """Return what the words name, in their order.
 
     A word is a path, a pattern, or ``@LIST``: a text file with a path or pattern on each line.
     """
     paths: dict[str, None] = {}
+    unmatched = []
     for word in words:
         lines = Path(word[1:]).read_text().splitlines() if word.startswith("@") else [word]
-        for line in (line.strip() for line in lines):
-            if not line:
-                continue
-            found = [line] if os.path.lexists(line) else sorted(glob.glob(line))
-            paths.update(dict.fromkeys(os.path.abspath(path) for path in found or [line]))
-    return list(paths)
+        for line in filter(None, map(str.strip, lines)):
+            is_pattern = glob.has_magic(line) and not os.path.lexists(line)
+            found = sorted(glob.glob(line)) if is_pattern else [line]
+            if not found:
+                unmatched.append(line)
+            paths.update(dict.fromkeys(map(os.path.abspath, found)))
+    folders = [path for path in paths if os.path.isdir(path)]
+    return Named([path for path in paths if path not in set(folders)], folders, unmatched)
 
 
 def _scan(files: Sequence[str]) -> Outcome:
     """Read the files' headers in parallel."""
     from drivers.header_scan import scan_file
     from drivers.progress import shown
-    from mpipool import Pool
+    from mpipool import Pool, WorldLost
 
-    with Pool() as pool, shown(len(files), "ingest", "files") as progress:
-        scans = pool.map(scan_file, files, errors="return", progress=progress)
+    try:
+        with Pool() as pool, shown(len(files), "ingest", "files") as progress:
+            scans = pool.map(scan_file, files, errors="return", progress=progress)
+    except (KeyboardInterrupt, WorldLost) as error:
+        raise Stopped("nothing was ingested; give the same command again") from error
     outcome = Outcome()
     for path, scan in zip(files, scans, strict=True):
         _add(outcome, path, scan)
@@ -121,38 +147,37 @@ def _scan(files: Sequence[str]) -> Outcome:
 
 def _add(outcome: Outcome, path: str, scan: Scan | BaseException) -> None:
     if isinstance(scan, BaseException):
-        outcome.problems.append((path, f"could not be read: {_first_line(scan)}"))
+        outcome.problems.append((path, f"could not be read: {first_line(scan)}"))
         return
     outcome.companions += scan.companion
     outcome.frames += scan.frames
     outcome.problems += [(path, problem) for problem in scan.problems]
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def _store(registry: Path, outcome: Outcome) -> int:
-    """Write the frames to the registry; return how many it took, and add the refused problems."""
+def _store(registry: Path, outcome: Outcome) -> Added:
+    """Write the frames to the registry, and add the refused ones to the problems."""
     from drivers.registry import add_frames, open_registry
 
     registry.parent.mkdir(exist_ok=True)
     with open_registry(registry, create=True) as connection:
-        refused = add_frames(connection, outcome.frames)
-    outcome.problems += [
-        (frame.path, f"{frame} is in the registry already, from {holder}")
-        for frame, holder in refused.items()
-    ]
-    return len(outcome.frames) - len(refused)
+        added = add_frames(connection, outcome.frames)
+    outcome.problems += [(frame.path, reason) for frame, reason in added.refused.items()]
+    return added
 
 
-def _report(repo: str, n_files: int, added: int, outcome: Outcome) -> None:
-    beside = f", {outcome.companions} companions of images skipped" if outcome.companions else ""
-    print(f"{n_files} files: {added} images ingested into {repo}{beside}")
+def _report(repo: str, named: Named, added: Added, outcome: Outcome) -> list[str]:
+    new = f"{added.new} images ingested into {repo}"
+    others = {
+        "changed and ingested again": added.changed,
+        "unchanged": added.unchanged,
+        "companions of images skipped": outcome.companions,
+        "folders skipped": len(named.folders),
+    }
+    counts = "".join(f", {count} {what}" for what, count in others.items() if count)
+    lines = [f"{len(named.paths)} files: {new}{counts}"]
     if outcome.problems:
-        print(f"{len(outcome.problems)} could not be used:")
-    for path, problem in outcome.problems:
-        print(f"  {path}: {problem}")
+        lines.append(f"{len(outcome.problems)} could not be used:")
+    return lines + [f"  {path}: {problem}" for path, problem in outcome.problems]
 
 
 if __name__ == "__main__":

@@ -30,20 +30,11 @@ class Assembled:
         Electrons, and electrons squared.
     saturated : array of bool, shape (rows, columns)
         Where the raw counts reached saturation.
-    bias_levels : tuple of float
-        The mean bias level of each amplifier [counts].
-    read_noises : tuple of float
-        The read noise of each amplifier [electrons].
-    gain : float
-        Mean of the amplifiers' gains [electrons per count].
     """
 
     image: Image
     variance: Image
     saturated: Flags
-    bias_levels: tuple[float, ...]
-    read_noises: tuple[float, ...]
-    gain: float
 
 
 def remove_signature(
@@ -67,7 +58,6 @@ def remove_signature(
     image = np.full((rows, columns), np.nan, dtype=np.float32)
     variance = np.full_like(image, np.nan)
     saturated = np.zeros(image.shape, dtype=np.bool_)
-    levels, noises = [], []
     for amplifier in amplifiers:
         counts = _cut(raw, amplifier)
         bias, noise = overscan_bias(raw[amplifier.overscan.slices], overscan_order)
@@ -76,10 +66,7 @@ def remove_signature(
         image[where] = electrons
         variance[where] = np.maximum(electrons, 0) + (noise * amplifier.gain) ** 2
         saturated[where] = counts >= saturation
-        levels.append(float(bias.mean()))
-        noises.append(float(noise * amplifier.gain))
-    gain = float(np.mean([amplifier.gain for amplifier in amplifiers]))
-    return Assembled(image, variance, saturated, tuple(levels), tuple(noises), gain)
+    return Assembled(image, variance, saturated)
 
 
 def _cut(raw: Pixels, amplifier: Amplifier) -> Pixels:

@@ -15,10 +15,11 @@ from drivers.detection import Sources, find_sources
 from drivers.exposure import NOT_SKY, Exposure
 from drivers.exposure_io import read_exposure, write_catalog, write_exposure
 from drivers.frame_error import FrameError
+from drivers.product import written
 from drivers.registry import RawFrame
 from drivers.seeing import Seeing, measure_seeing
 from drivers.sky_position import make_wcs, pixel_scale, sky_corners, sky_positions
-from mpipool import output, record
+from mpipool import record
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +41,6 @@ class CcdJob:
     image: str
     catalog: str
     configuration: Configuration
-
-    @property
-    def data_id(self) -> dict[str, int]:
-        """What identifies the task."""
-        return self.frame.data_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +66,8 @@ def process_ccd(job: CcdJob) -> dict[str, Any]:
     ------
     FrameError
         If the frame can't be used.
+    ProductError
+        If a file can't be written.
     """
     try:
         measured = measure(job.frame, job.configuration)
@@ -77,9 +75,9 @@ def process_ccd(job: CcdJob) -> dict[str, Any]:
     except FrameError as error:
         raise FrameError(f"{job.frame.path}: {error}") from error
     record(**row)
-    with output(Path(job.root) / job.image) as path:
+    with written(Path(job.root) / job.image) as path:
         write_exposure(path, measured.exposure, _keywords(row))
-    with output(Path(job.root) / job.catalog) as path:
+    with written(Path(job.root) / job.catalog) as path:
         write_catalog(
             path, measured.sources, _units(measured.exposure.unit), _table_keywords(job, row)
         )

@@ -7,13 +7,17 @@ transaction and can be written again without harm.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
 from typing import Any
+
+from drivers.command import CommandError
+from drivers.data_id import Selection, condition, words_of
 
 SCHEMA_VERSION = 1
 
@@ -44,7 +48,7 @@ CALEXP_COLUMNS = (
 )  # fmt: skip
 
 
-class RegistryError(Exception):
+class RegistryError(CommandError):
     """The registry can't be used; the message is a sentence that says why."""
 
 
@@ -83,15 +87,21 @@ class RawFrame:
     mtime: float
 
     @property
-    def data_id(self) -> dict[str, int]:
-        """What identifies the frame."""
-        return {"visit": self.visit, "ccd": self.ccd}
+    def key(self) -> dict[str, int | str]:
+        """What identifies the task that processes the frame: its data ID, and which input it is.
+
+        The input is told by size and time of change, so that a file which has changed is processed
+        again. Its path is no part of it: a survey that is moved keeps its state.
+        """
+        identity = f"{self.size}-{self.mtime!r}".encode()
+        digest = hashlib.blake2b(identity, digest_size=4).hexdigest()
+        return {"visit": self.visit, "ccd": self.ccd, "input": digest}
 
     def __str__(self) -> str:
         return f"visit={self.visit} ccd={self.ccd}"
 
 
-RAW_COLUMNS = tuple(field.name for field in fields(RawFrame))
+RAW_COLUMNS = tuple(column.name for column in fields(RawFrame))
 SELECTABLE: Mapping[str, type] = {
     "visit": int, "ccd": int, "filter": str, "instrument": str, "object": str,
     "exptime": float, "mjd": float,
@@ -137,35 +147,82 @@ def _prepare(connection: sqlite3.Connection, path: Path, create: bool) -> None:
     connection.executescript(f"{_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION};")
 
 
-def add_frames(connection: sqlite3.Connection, frames: Iterable[RawFrame]) -> dict[RawFrame, str]:
+@dataclass(slots=True)
+class Added:
+    """What became of the frames that were to be added.
+
+    Attributes
+    ----------
+    new, changed, unchanged : int
+        How many were not there, were there with other values, and were there as they are.
+    refused : dict of RawFrame to str
+        Those of which another file has the data ID; and which, and the way out.
+    """
+
+    new: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    refused: dict[RawFrame, str] = field(default_factory=dict)
+
+
+def add_frames(connection: sqlite3.Connection, frames: Iterable[RawFrame]) -> Added:
     """Add frames to table `raw`, in one transaction.
 
     A frame whose place is held by the same file, or by a file that is gone, replaces it.
-
-    Returns
-    -------
-    dict of RawFrame to str
-        The frames which were refused, since another file has their data ID; and that file.
     """
-    refused: dict[RawFrame, str] = {}
-    marks = ", ".join("?" * len(RAW_COLUMNS))
+    added = Added()
     with connection:
         for frame in frames:
-            holder = _holder(connection, frame)
-            if holder is None:
-                connection.execute(f"INSERT OR REPLACE INTO raw VALUES ({marks})", astuple(frame))
-            else:
-                refused[frame] = holder
-    return refused
+            _add(connection, frame, added)
+    return added
 
 
-def _holder(connection: sqlite3.Connection, frame: RawFrame) -> str | None:
-    row = connection.execute(
-        "SELECT path, hdu FROM raw WHERE visit = ? AND ccd = ?", (frame.visit, frame.ccd)
-    ).fetchone()
-    if row is None or row == (frame.path, frame.hdu) or not Path(row[0]).exists():
-        return None
-    return f"{row[0]} (HDU {row[1]})"
+def _add(connection: sqlite3.Connection, frame: RawFrame, added: Added) -> None:
+    columns = ", ".join(RAW_COLUMNS)
+    rows = connection.execute(
+        f"SELECT {columns} FROM raw WHERE (visit = ? AND ccd = ?) OR (path = ? AND hdu = ?)",
+        (frame.visit, frame.ccd, frame.path, frame.hdu),
+    )
+    there = [RawFrame(*row) for row in rows]
+    for other in there:
+        is_ours = (other.path, other.hdu) == (frame.path, frame.hdu)
+        if not is_ours and Path(other.path).exists():
+            added.refused[frame] = _refusal(frame, other)
+            return
+    if frame in there:
+        added.unchanged += 1
+        return
+    added.changed += bool(there)
+    added.new += not there
+    marks = ", ".join("?" * len(RAW_COLUMNS))
+    connection.execute(f"INSERT OR REPLACE INTO raw VALUES ({marks})", astuple(frame))
+
+
+def _refusal(frame: RawFrame, holder: RawFrame) -> str:
+    says = f"{frame} is in the registry already, from {holder.path} (HDU {holder.hdu}"
+    if holder.instrument == frame.instrument:
+        return f"{says}): remove that file first, or use another repository"
+    return (
+        f"{says}, {holder.instrument}): visits of {holder.instrument} and {frame.instrument} have "
+        "the same numbers, so use another repository for one of them"
+    )
+
+
+def unmatched(connection: sqlite3.Connection, selection: Selection) -> str:
+    """Return the words of an ``--id`` of which no frame is selected; empty if there are none."""
+    if not _any(connection, selection):
+        return words_of(selection)
+    rest = {
+        key: tuple(term for term in terms if not _any(connection, {**selection, key: (term,)}))
+        for key, terms in selection.items()
+    }
+    return words_of({key: terms for key, terms in rest.items() if terms})
+
+
+def _any(connection: sqlite3.Connection, selection: Selection) -> bool:
+    where, values = condition([selection])
+    query = f"SELECT EXISTS (SELECT 1 FROM raw WHERE {where})"
+    return bool(connection.execute(query, values).fetchone()[0])
 
 
 def find_frames(

@@ -7,11 +7,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from drivers.command import CommandError
+
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 _RESERVED = ("calexp", "run.db", "results")
 
 
-class RepositoryError(Exception):
+class RepositoryError(CommandError):
     """A repository or a rerun can't be used; the message is a sentence that says why."""
 
 
@@ -78,29 +80,33 @@ class Rerun:
             if part.exists() and not part.is_dir():
                 raise RepositoryError(f"rerun {self.name!r} can't be written: {part} is no folder")
         existing = next(part for part in (self.folder, *self.folder.parents) if part.is_dir())
-        if not os.access(existing, os.W_OK | os.X_OK) or _is_read_only(existing):
-            raise RepositoryError(
-                f"rerun {self.name!r} can't be written: no permission to write to {existing}"
-            )
+        if reason := _why_unwritable(existing):
+            raise RepositoryError(f"rerun {self.name!r} can't be written: {reason}")
 
-    def make_folder(self) -> None:
-        """Make the rerun's folder if it doesn't exist.
+    def make_folder(self) -> list[Path]:
+        """Make the rerun's folder if it doesn't exist; return what was made, innermost first.
 
         Raises
         ------
         RepositoryError
             If that can't be done.
         """
+        missing = [part for part in (self.folder, *self.folder.parents) if not part.exists()]
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RepositoryError(
                 f"rerun {self.name!r} can't be written: {error.strerror}: {self.folder}"
             ) from error
+        return missing
 
 
-def _is_read_only(folder: Path) -> bool:
-    return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+def _why_unwritable(folder: Path) -> str | None:
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        return f"the file system of {folder} is read-only"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return f"no permission to write to {folder}"
+    return None
 
 
 def open_repository(root: str) -> Repository:
@@ -138,10 +144,8 @@ def repository_to_fill(root: str) -> Repository:
     folder = repository.root if repository.root.is_dir() else repository.root.parent
     if not folder.is_dir():
         raise RepositoryError(f"the repository {root} can't be made: {folder} does not exist")
-    if not os.access(folder, os.W_OK | os.X_OK) or _is_read_only(folder):
-        raise RepositoryError(
-            f"the repository {root} can't be written: no permission to write to {folder}"
-        )
+    if reason := _why_unwritable(folder):
+        raise RepositoryError(f"the repository {root} can't be written: {reason}")
     return repository
 
 

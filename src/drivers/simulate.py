@@ -280,7 +280,9 @@ def _write_truth(path: Path, stars: NDArray[Any], visits: Sequence[Visit]) -> No
 
 def parse(arguments: Sequence[str]) -> tuple[Path, Survey]:
     """Read the command line."""
-    parser = argparse.ArgumentParser(prog="python -m drivers.simulate", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m drivers.simulate", description=__doc__, allow_abbrev=False
+    )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("folder", type=Path, help="where to write the frames")
     parser.add_argument("--visits", type=_positive, default=4)

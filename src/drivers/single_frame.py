@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from drivers.command import CommandError, Ending, Stopped, carry_out, end
 from mpipool import enter
 
 if TYPE_CHECKING:
@@ -16,13 +17,11 @@ if TYPE_CHECKING:
     from drivers.process_ccd import CcdJob
     from drivers.registry import RawFrame
     from drivers.repository import Rerun
+    from drivers.run_records import Newest
 
 STAGE = "singleFrame"
 VERSION = "1"
 """Raised when `process_ccd` changes what it makes, so that older results are made again."""
-
-_NOTES = 5
-"""Kinds of notes that the summary shows."""
 
 _DESCRIPTION = """\
 Calibrate the CCDs of a survey repository: overscan, bias level and gain where a frame is raw, mask
@@ -37,7 +36,7 @@ _EPILOG = """\
     --id visit=1228^1230..1236:2 ccd=0..103 filter=g^r
   All words of one --id must fit, and any of several --id. Without --id everything is selected.
 
-exit code: 0 all done, 1 some CCDs failed, 2 usage
+exit code: 0 all done, 1 some CCDs failed, 2 usage, 130 stopped
 """
 
 
@@ -55,47 +54,45 @@ class Plan:
         The numbers of the processing.
     retries : int
         How often a failed task is tried again.
+    take_over : bool
+        Take the rerun's database from a run of which nobody can say whether it lives.
+    notes : list of str
+        What to tell before it begins.
     """
 
     rerun: Rerun
     frames: list[RawFrame]
     configuration: Configuration
     retries: int
+    take_over: bool
+    notes: list[str]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The configuration as the rerun's database has it."""
+        return {STAGE: self.configuration.as_dict()}
 
 
-class NothingSelected(Exception):
+class NothingSelected(CommandError):
     """No frame fits; the message says what could have been selected."""
 
 
 def run() -> None:
     """Start `singleFrameDriver`: the console script."""
     enter("drivers.single_frame", preload=("drivers.process_ccd",))
-    sys.exit(main(sys.argv[1:]))
+    end(main(sys.argv[1:]))
 
 
 def main(arguments: Sequence[str]) -> int:
     """Process the CCDs that the command line selects, and return the exit code."""
-    from drivers.configuration import ConfigurationError
-    from drivers.data_id import DataIdError
-    from drivers.registry import RegistryError
-    from drivers.repository import RepositoryError
-    from mpipool import MpipoolError
+    return carry_out(lambda: _run(_parser().parse_args(arguments)))
 
-    options = _parser().parse_args(arguments)
-    try:
-        plan = make_plan(options)
-        return describe(plan) if options.dry_run else process(plan)
-    except (
-        ConfigurationError,
-        DataIdError,
-        NothingSelected,
-        RegistryError,
-        RepositoryError,
-        MpipoolError,
-        OSError,
-    ) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+
+def _run(options: argparse.Namespace) -> Ending:
+    plan = make_plan(options)
+    for note in plan.notes:
+        print(f"note: {note}", file=sys.stderr, flush=True)
+    return describe(plan) if options.dry_run else process(plan)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -104,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     add = parser.add_argument
     add("repo", metavar="REPO", help="folder of the repository")
@@ -113,6 +111,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--retries", type=_count, default=0, metavar="K", help="try a failed CCD K times more")
     add("--cores", type=int, metavar="N", help="start N ranks (without mpiexec)")
     add("--dry-run", action="store_true", help="say what would be done; change nothing")
+    add(
+        "--take-over",
+        action="store_true",
+        help="take the run's database from a run on another host which nobody can see any more",
+    )
     return parser
 
 
@@ -126,7 +129,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
     """Check the command line against the repository. Changes nothing on disk."""
     from drivers.configuration import parse_configuration
     from drivers.data_id import condition, parse_selection
-    from drivers.registry import SELECTABLE, find_frames, open_registry
+    from drivers.registry import SELECTABLE, find_frames, open_registry, unmatched
     from drivers.repository import open_repository
 
     selections = [parse_selection(words, SELECTABLE) for words in options.id]
@@ -137,8 +140,11 @@ def make_plan(options: argparse.Namespace) -> Plan:
         frames = find_frames(connection, *condition(selections))
         if not frames:
             raise NothingSelected(f"--id selects nothing. {_available(connection)}")
-    rerun.check_writable()
-    return Plan(rerun, frames, configuration, options.retries)
+        empty = [unmatched(connection, selection) for selection in selections]
+    if not options.dry_run:
+        rerun.check_writable()
+    notes = [f"--id {words} match nothing" for words in empty if words]
+    return Plan(rerun, frames, configuration, options.retries, options.take_over, notes)
 
 
 def _available(connection: Any) -> str:
@@ -152,49 +158,119 @@ def _available(connection: Any) -> str:
     return "There are " + " ".join(f"{key}={compact(values[key])}" for key in keys)
 
 
-def describe(plan: Plan) -> int:
-    """Print what would be done."""
-    done = {(row["visit"], row["ccd"]) for row in committed_rows(plan.rerun)}
-    n_done = 0
+def describe(plan: Plan) -> Ending:
+    """Say what would be done."""
+    from drivers.run_records import is_done, newest_records, require_configuration
+
+    require_configuration(plan.rerun, plan.settings)
+    newest = newest_records(plan.rerun)
+    lines, n_done = [], 0
     for frame in plan.frames:
-        is_done = (frame.visit, frame.ccd) in done
-        n_done += is_done
-        state = " (done already)" if is_done else ""
-        print(f"{frame} filter={frame.filter} {frame.instrument} {frame.path}{state}")
-    print(f"{len(plan.frames)} CCDs selected, {n_done} done already; nothing was changed")
-    return 0
+        done = is_done(newest, frame)
+        n_done += done
+        state = " (done already)" if done else ""
+        lines.append(f"{frame} filter={frame.filter} {frame.instrument} {frame.path}{state}")
+    lines.append(f"{len(plan.frames)} CCDs selected, {n_done} done already; nothing was changed")
+    return Ending(0, lines)
 
 
-def process(plan: Plan) -> int:
-    """Process the CCDs, derive the registry's table, and print what was done."""
+def process(plan: Plan) -> Ending:
+    """Process the CCDs, derive the registry's table, and say what was done."""
+    from mpipool import WorldLost
+
+    standing = Standing(len(plan.frames))
+    try:
+        outcomes, summary = _map(plan, standing)
+        # Now all records are on disk.
+        return _finish(plan, outcomes, summary)
+    except (KeyboardInterrupt, WorldLost) as error:
+        raise Stopped(str(standing)) from error
+
+
+@dataclass(slots=True)
+class Standing:
+    """How many of the CCDs are done; None as long as nobody knows."""
+
+    total: int
+    done: int | None = None
+
+    def __str__(self) -> str:
+        known = "" if self.done is None else f"{self.done} of {self.total} CCDs are done; "
+        return f"{known}the same command goes on from there"
+
+
+def _map(plan: Plan, standing: Standing) -> tuple[list[Any], Any]:
+    """Return the tasks' outcomes, in the order of the frames, and the map's summary."""
     from drivers.process_ccd import process_ccd
     from drivers.progress import shown
-    from mpipool import Pool
 
     jobs = [_job(plan, frame) for frame in plan.frames]
-    settings = plan.configuration.as_dict()
-    plan.rerun.make_folder()
-    with Pool(checkpoint=plan.rerun.run_db, config={"singleFrame": settings}) as pool:
-        derive_calexps(plan.rerun)
-        with shown(len(jobs), "single frame", "CCDs") as progress:
-            outcomes = pool.map(
-                process_ccd,
-                jobs,
-                stage=STAGE,
-                key=_data_id,
-                version=VERSION,
-                config=settings,
-                retries=plan.retries,
-                errors="return",
-                progress=progress,
-            )
-    # Now all records are on disk.
-    derive_calexps(plan.rerun)
-    return _report(plan, outcomes, pool.last_map)
+    with _open_pool(plan) as pool, shown(len(jobs), "single frame", "CCDs") as show:
+        _bring_in_line(plan)
+
+        def progress(done: int, failed: int, total: int) -> None:
+            standing.done = done
+            show(done, failed, total)
+
+        outcomes = pool.map(
+            process_ccd,
+            jobs,
+            stage=STAGE,
+            key=_key,
+            version=VERSION,
+            config=plan.configuration.as_dict(),
+            retries=plan.retries,
+            errors="return",
+            progress=progress,
+        )
+    return outcomes, pool.last_map
 
 
-def _data_id(job: CcdJob) -> dict[str, int]:
-    return job.data_id
+def _bring_in_line(plan: Plan) -> None:
+    """Before anything is run, have the table and the files say what the records say."""
+    from drivers.run_records import newest_records, remove_outdated
+
+    newest = newest_records(plan.rerun)
+    derive_calexps(plan.rerun, newest)
+    for frame in plan.frames:
+        remove_outdated(newest, frame)
+
+
+def _finish(plan: Plan, outcomes: Sequence[Any], summary: Any) -> Ending:
+    from drivers.run_records import committed_rows, newest_records
+    from drivers.summary import list_failures, list_notes, summarise
+
+    newest = newest_records(plan.rerun)
+    errors = _derive_at_the_end(plan.rerun, newest)
+    selected = {(frame.visit, frame.ccd) for frame in plan.frames}
+    rows = committed_rows(newest)
+    failures = [
+        (frame, outcome)
+        for frame, outcome in zip(plan.frames, outcomes, strict=True)
+        if isinstance(outcome, BaseException)
+    ]
+    lines = summarise(plan.rerun, len(outcomes), len(failures), summary)
+    lines += list_notes(row for row in rows if (row["visit"], row["ccd"]) in selected)
+    lines += list_failures(plan.rerun, failures)
+    return Ending(1 if failures or errors else 0, lines, errors)
+
+
+def _open_pool(plan: Plan) -> Any:
+    """Open the rerun's database; if it is refused, nothing is left of what was made for it."""
+    from mpipool import MpipoolError, Pool
+
+    made = plan.rerun.make_folder()
+    try:
+        return Pool(checkpoint=plan.rerun.run_db, config=plan.settings, take_over=plan.take_over)
+    except MpipoolError:
+        for folder in made:
+            with suppress(OSError):  # something stands in it
+                folder.rmdir()
+        raise
+
+
+def _key(job: CcdJob) -> dict[str, Any]:
+    return job.frame.key
 
 
 def _job(plan: Plan, frame: RawFrame) -> CcdJob:
@@ -210,70 +286,29 @@ def _job(plan: Plan, frame: RawFrame) -> CcdJob:
     )
 
 
-def committed_rows(rerun: Rerun) -> list[dict[str, Any]]:
-    """Return what the tasks of this rerun recorded, of those that are done."""
-    from mpipool import read_records
-
-    if not rerun.run_db.is_file():
-        return []
-    return [dict(entry.metrics) for entry in read_records(rerun.run_db, stage=STAGE, state="done")]
-
-
-def derive_calexps(rerun: Rerun) -> int:
+def derive_calexps(rerun: Rerun, newest: Newest) -> int:
     """Make the registry's table `calexp` say of this rerun what its committed records say.
 
     Records are the truth and the table is derived from all of them, so it doesn't matter at which
     moment an earlier run was killed.
     """
     from drivers.registry import open_registry, replace_calexps
+    from drivers.run_records import committed_rows
 
-    rows = committed_rows(rerun)
     with open_registry(rerun.repository.registry, create=True) as connection:
-        return replace_calexps(connection, rerun.name, rows)
+        return replace_calexps(connection, rerun.name, committed_rows(newest))
 
 
-def _report(plan: Plan, outcomes: Sequence[Any], summary: Any) -> int:
-    failures = [
-        (frame, outcome)
-        for frame, outcome in zip(plan.frames, outcomes, strict=True)
-        if isinstance(outcome, BaseException)
-    ]
-    before = summary.reused
-    line = f"{len(outcomes)} CCDs: {len(outcomes) - len(failures)} done ({before} of them before)"
-    line += f", {len(failures)} failed, in {summary.wall:.1f} s"
-    if before < len(outcomes):
-        line += f"; the ranks were busy {100 * summary.utilisation:.0f} % of the time"
-    print(line)
-    print(f"images and catalogues: {plan.rerun.folder / 'calexp'}")
-    print(f"records: {plan.rerun.run_db}; table calexp of {plan.rerun.repository.registry}")
-    _report_notes(plan)
-    _report_failures(plan, failures)
-    return 1 if failures else 0
+def _derive_at_the_end(rerun: Rerun, newest: Newest) -> list[str]:
+    """Derive the table; return what to say if that can't be done, since all the rest is."""
+    from drivers.registry import RegistryError
 
-
-def _report_notes(plan: Plan) -> None:
-    """Print what was unusual, most frequent first."""
-    selected = {(frame.visit, frame.ccd) for frame in plan.frames}
-    notes = Counter(
-        note
-        for row in committed_rows(plan.rerun)
-        if (row["visit"], row["ccd"]) in selected
-        for note in row["notes"]
-    )
-    for note, count in notes.most_common(_NOTES):
-        print(f"note ({count} x): {note}")
-    if len(notes) > _NOTES:
-        print("more notes: column notes of table calexp")
-
-
-def _report_failures(plan: Plan, failures: Iterable[tuple[RawFrame, BaseException]]) -> None:
-    failures = list(failures)
-    if not failures:
-        return
-    print(f"failed ({len(failures)}); details: mpipool failed {plan.rerun.run_db}")
-    for frame, error in failures:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        print(f"  {frame}: {reason}")
+    try:
+        derive_calexps(rerun, newest)
+    except RegistryError as error:
+        safe = f"the records are safe in {rerun.run_db}; the next start derives the table"
+        return [f"error: {error}", safe]
+    return []
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 from astropy.io import fits
-from astropy.wcs import WCS, FITSFixedWarning
+from astropy.utils.exceptions import AstropyWarning
+from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from drivers.frame_error import FrameError
@@ -18,6 +19,8 @@ _CARD = re.compile(
     r"WCSAXES|CTYPE[12]|CUNIT[12]|CRVAL[12]|CRPIX[12]|CDELT[12]|CROTA[12]|CD[12]_[12]|PC[12]_[12]"
     r"|PV[12]_\d+|LONPOLE|LATPOLE|RADESYS|EQUINOX|(?:A|B|AP|BP)_(?:ORDER|DMAX|\d_\d)"
 )
+
+_PLACE_IN_C = re.compile(r"ERROR \d+ in \w+\(\) at line \d+ of file")
 
 
 def wcs_cards(header: Mapping[str, Any], *, x0: int = 0, y0: int = 0) -> dict[str, Any]:
@@ -55,14 +58,21 @@ def make_wcs(cards: Mapping[str, Any]) -> WCS:
         header[keyword] = value
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FITSFixedWarning)
+            warnings.simplefilter("ignore", AstropyWarning)
             wcs = WCS(header, naxis=2)
             wcs.wcs.set()
     except Exception as error:  # wcslib has an exception for each thing that can be wrong
-        raise FrameError(f"the world coordinates are not usable: {error}") from error
+        raise FrameError(f"the world coordinates are not usable: {_in_one_line(error)}") from error
     if not wcs.has_celestial:
         raise FrameError("the world coordinates are not positions on the sky")
     return wcs
+
+
+def _in_one_line(error: Exception) -> str:
+    """Join what wcslib says, without the places in its source."""
+    lines = [line.strip().rstrip(".") for line in str(error).splitlines()]
+    said = [line for line in lines if line and not _PLACE_IN_C.match(line)]
+    return "; ".join(said) or type(error).__name__
 
 
 def sky_positions(wcs: WCS, x: Any, y: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -66,6 +66,16 @@ def test_a_killed_runs_lock_is_taken_over_at_once(path, caplog, reaped):
     held.close("done")
 
 
+def test_a_killed_session_ended_with_the_last_task_if_no_heartbeat_came_later(path):
+    held = opened(path)
+    [(heartbeat,)] = query(path, "SELECT heartbeat FROM lock")
+    held.append([record(0, started=heartbeat, finished=heartbeat + 3.0)])
+    disguise(path, process=processes(start="1"))
+    opened(path).close("done")
+    assert query(path, "SELECT ended FROM session WHERE token = 1") == [(heartbeat + 3.0,)]
+    held.disconnect()
+
+
 def test_a_run_that_is_stopped_is_not_dead(path):
     first = holding(path)
     first.send_signal(signal.SIGSTOP)
@@ -112,7 +122,7 @@ def test_a_run_that_cannot_be_seen_is_refused_unless_taken_over(path, other):
     with pytest.raises(CheckpointLocked) as caught:
         opened(path)
     assert contents(path) == before
-    for fact in (other.get("host", ""), "--take-over", "last heard of 720"):
+    for fact in (other.get("host", ""), "--take-over", "Pool(take_over=True)", "last heard of 720"):
         assert fact in str(caught.value)
     held = opened(path, take_over=True)
     assert held.token == 2

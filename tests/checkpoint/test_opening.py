@@ -189,7 +189,40 @@ def test_a_full_disk_while_it_is_made_is_a_sentence(path, monkeypatch):
     monkeypatch.setattr("mpipool.checkpoint.opening.create_schema", full)
     with pytest.raises(CheckpointError, match="disk is full"):
         opened(path)
+    assert not os.path.exists(path)
     monkeypatch.undo()
     held = opened(path)  # and the next one finds no lock
     held.append([failure(0)])
     held.close("done")
+
+
+FULL = """
+import resource
+from mpipool.errors import CheckpointError
+resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
+try:
+    opened(sys.argv[1])
+except CheckpointError as error:
+    print(error, flush=True)
+"""
+
+
+def test_a_disk_that_is_really_full_leaves_no_empty_file(path, tmp_path):
+    said, _ = child(FULL, path).communicate()
+    assert said.startswith(f"{path}: it can't be used")
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_empty_file_that_was_there_stays_when_the_disk_is_full(path, tmp_path):
+    os.close(os.open(path, os.O_CREAT, 0o600))
+    child(FULL, path).communicate()
+    assert os.listdir(tmp_path) == ["run.db"]
+    assert os.path.getsize(path) == 0
+
+
+def test_what_stands_in_meta_is_what_is_read(made):
+    assert query(made, "SELECT key FROM meta ORDER BY key") == [
+        ("config",),
+        ("created",),
+        ("schema_version",),
+    ]

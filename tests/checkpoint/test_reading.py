@@ -1,5 +1,6 @@
 """Reading beside a run, after it, and without the right to write."""
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -93,6 +94,64 @@ def test_a_stored_record_holds_its_facts_as_values(two_sessions):
     assert (last.metrics, last.host) == ({}, "")
 
 
+def test_outputs_below_the_database_are_where_it_is_now(path, tmp_path):
+    held = opened(path)
+    held.append([record(0, outputs='["exposure/1-2.fits", "/elsewhere/b.fits"]'), record(1)])
+    held.close("done")
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    shutil.move(path, moved / "run.db")
+    outputs = [r.outputs for r in reading.read_records(moved / "run.db")]
+    assert outputs == [[f"{moved}/exposure/1-2.fits", "/elsewhere/b.fits"], []]
+    with contextlib.chdir(moved):
+        assert [r.outputs for r in reading.read_records("run.db")] == outputs
+
+
+def test_records_can_be_had_in_the_order_of_their_data_ids(path):
+    held = opened(path)
+    held.open_scatter(scatter(7, stage="frame", opened=1000.0))
+    held.open_scatter(scatter(8, stage="coadd", opened=1001.0))
+    given = [
+        (8, '{"patch":"10,2","tract":0}'), (7, None), (7, '{"ccd":10,"visit":9}'),
+        (8, '{"patch":"9,2","tract":0}'), (7, '{"ccd":9,"visit":100}'), (9, None),
+        (7, '{"ccd":9,"visit":20.5}'), (7, "3"), (7, '"a"'), (8, "[10]"), (8, "[9]"),
+        (7, f'"{"9" * 5000}"'), (7, "null"), (7, "0"),
+    ]  # fmt: skip
+    held.append(
+        [
+            record(task, scatter=number, digest=key(task), data_id=data_id)
+            for task, (number, data_id) in enumerate(given)
+        ]
+    )
+    held.close("done")
+    found = [(r.stage, r.data_id) for r in reading.read_records(path, order="data_id")]
+    assert found == [
+        ("frame", None),
+        ("frame", 0),
+        ("frame", 3),
+        ("frame", "9" * 5000),
+        ("frame", "a"),
+        ("frame", {"ccd": 9, "visit": 20.5}),
+        ("frame", {"ccd": 9, "visit": 100}),
+        ("frame", {"ccd": 10, "visit": 9}),
+        ("frame", None),
+        ("coadd", [9]),
+        ("coadd", [10]),
+        ("coadd", {"patch": "9,2", "tract": 0}),
+        ("coadd", {"patch": "10,2", "tract": 0}),
+        ("", None),
+    ]
+
+
+def test_pages_of_records_keep_the_order_of_data_ids(path):
+    held = opened(path)
+    numbers = list(reversed(range(1234)))
+    held.append([record(n, digest=key(n), data_id=f'{{"ccd":{n}}}') for n in numbers])
+    held.close("done")
+    found = reading.read_records(path, order="data_id")
+    assert [r.data_id["ccd"] for r in found] == sorted(numbers)
+
+
 def test_more_records_than_one_page_come_in_order(path):
     held = opened(path)
     held.append([record(number) for number in range(1234)])
@@ -112,6 +171,31 @@ def test_tasks_are_counted_once_by_their_latest_attempt(two_sessions):
 def test_scatters_of_earlier_sessions_are_not_waited_for(two_sessions):
     query(two_sessions, "UPDATE scatter SET closed = NULL, tasks = 50 WHERE session = 1")
     assert reading.counts(two_sessions)[0].unfinished == 3
+
+
+def test_what_an_abandoned_scatter_left_is_not_done(path):
+    held = opened(path)
+    held.open_scatter(scatter(7, tasks=100))
+    held.append([record(number) for number in range(36)])
+    held.close_scatter(7, 1100.0)
+    held.close("exit 130")
+    [stage] = reading.counts(path)
+    assert (stage.done, stage.unfinished, stage.total) == (36, 64, 100)
+
+
+@pytest.mark.parametrize(("outer", "unfinished"), [(1, 4), (2, 0)], ids=["open", "ended"])
+def test_what_a_tasks_own_scatter_left_counts_while_its_scatter_is_not_through(
+    path, outer, unfinished
+):
+    held = opened(path)
+    held.open_scatter(scatter(7, stage="tract", tasks=2))
+    held.open_scatter(scatter(8, stage="warp", tasks=5, parent=7))
+    held.append([record(0, scatter=8), *[record(number) for number in range(outer)]])
+    held.close_scatter(8, 1100.0)
+    assert reading.counts(path)[1] == StageCount(
+        stage="warp", done=1, failed=0, unfinished=unfinished
+    )
+    held.close("done")
 
 
 def test_sessions_and_the_holder_are_read(two_sessions):
@@ -160,6 +244,15 @@ def test_a_rank_is_busy_while_a_task_of_it_works_and_does_not_wait(path):
     opened(path, ranks=1).close("done")
     assert utilisation(path, session=1) == expected
     assert utilisation(path) == [RankUse(rank=0, host="", tasks=0, busy=0.0, cpu=0.0)]
+
+
+def test_a_rank_is_busy_only_in_the_period_that_is_asked_for(path):
+    held = opened(path, ranks=1)
+    held.append([record(0, rank=0, started=0.0, finished=10.0)])
+    held.append([record(1, rank=0, started=20.0, finished=30.0)])
+    held.close("done")
+    for period, busy in [((0.0, 30.0), 20.0), ((5.0, 22.0), 7.0), ((40.0, 50.0), 0.0)]:
+        assert utilisation(path, period=period)[0].busy == busy
 
 
 WRITE = """

@@ -1,5 +1,7 @@
 """The thread that writes: order, batches, and what happens when the disk says no."""
 
+import os
+import shutil
 import sqlite3
 import threading
 import time
@@ -314,3 +316,73 @@ def test_a_run_that_was_taken_over_stops_recording(loop, path):
     assert isinstance(recorder.failure, LockLost)
     assert query(path, "SELECT task FROM attempt") == [(0,)]
     second.close("done")
+
+
+def replaced(path):
+    shutil.copy(path, f"{path}.copy")
+    os.replace(f"{path}.copy", path)
+
+
+@pytest.mark.parametrize("deed", [os.unlink, replaced])
+@pytest.mark.parametrize("shared", [True, False], ids=["log", "rollback"])
+def test_a_database_that_is_removed_or_replaced_is_noticed(loop, path, monkeypatch, deed, shared):
+    monkeypatch.setattr("mpipool.checkpoint.recorder.HEARTBEAT", 0.05)
+    monkeypatch.setattr("mpipool.checkpoint.connection.shared_memory_works", lambda path: shared)
+    recorder = started(loop, path)
+    recorder.append([record(0, digest=key(0))])
+    recorder.ask(lambda checkpoint: None, loop.reply)
+    loop.answers(1)
+    assert recorder.failure is None
+    deed(path)
+    loop.until(lambda: recorder.failure is not None)
+    assert isinstance(recorder.failure, CheckpointError)
+    assert f"{path}: it was removed or replaced while the run wrote to it" in str(recorder.failure)
+    recorder.ask(lambda checkpoint: "never", loop.reply)
+    assert loop.answers(2)[1] is recorder.failure
+    assert not recorder.close("done", 5)
+
+
+def test_a_database_that_is_removed_before_the_first_heartbeat_is_noticed_at_the_end(loop, path):
+    recorder = started(loop, path)
+    recorder.append([record(0)])
+    recorder.ask(lambda checkpoint: None, loop.reply)
+    loop.answers(1)
+    os.unlink(path)
+    assert not recorder.close("done", 5)
+    assert "removed or replaced" in str(recorder.failure)
+
+
+def test_a_removed_database_is_not_tried_again_as_if_the_disk_were_full(loop, path, monkeypatch):
+    monkeypatch.setattr("mpipool.checkpoint.connection.shared_memory_works", lambda path: False)
+    recorder = started(loop, path, Timing(pause=5.0))
+    recorder.ask(lambda checkpoint: None, loop.reply)
+    loop.answers(1)
+    os.unlink(path)
+    recorder.append([record(0)])
+    loop.until(lambda: recorder.failure is not None, seconds=3.0)
+    assert "removed or replaced" in str(recorder.failure)
+
+
+def test_the_next_database_at_its_path_is_left_alone_by_a_run_whose_own_is_gone(path, tmp_path):
+    first = opened(path)
+    first.append([record(0)])
+    for name in os.listdir(tmp_path):
+        os.unlink(tmp_path / name)
+    second = opened(path)
+    second.append([record(1), record(2)])
+    first.close("failed")
+    assert os.path.exists(f"{path}-wal")
+    second.append([record(3)])
+    second.close("done")
+    assert query(path, "SELECT task FROM attempt") == [(1,), (2,), (3,)]
+    assert query(path, "PRAGMA integrity_check") == [("ok",)]
+
+
+def test_a_path_that_can_not_be_seen_for_a_moment_is_no_failure(path, monkeypatch):
+    def busy(path):
+        raise OSError(5, "Input/output error")
+
+    held = opened(path)
+    monkeypatch.setattr("mpipool.checkpoint.database.file_at", busy)
+    held.require_in_place()
+    held.close("done")

@@ -38,6 +38,24 @@ def test_each_failed_task_is_one_line(run, capsys):
     assert printed(capsys, run) == FRAME + COADD
 
 
+def test_failures_are_sorted_by_stage_and_data_id(path, capsys):
+    held = opened(path)
+    held.open_scatter(scatter(7))
+    held.open_scatter(scatter(8, stage="coadd", opened=1001.0))
+    held.append([failure(0, scatter=8, digest=key(99), data_id='{"tract":1}')])
+    held.append([failure(n, digest=key(n), data_id=f'{{"ccd":{n}}}') for n in (10, 9, 100)])
+    held.close("done")
+    names = [line.split(",")[0] for line in printed(capsys, path).splitlines()]
+    assert names == ["frame ccd=9", "frame ccd=10", "frame ccd=100", "coadd tract=1"]
+
+
+def test_a_data_id_that_is_a_single_value_is_printed_too(path, capsys):
+    held = opened(path)
+    held.append([failure(5, digest=key(0), data_id="0")])
+    held.close("done")
+    assert printed(capsys, path).startswith("(no stage) id=0, attempt 1: ")
+
+
 def test_one_stage_can_be_asked_for(run, capsys):
     assert printed(capsys, run, "--stage", "coadd") == COADD
 

@@ -46,10 +46,87 @@ def test_a_killed_run_says_so(path, capsys):
     first.kill()
     first.wait()
     said = printed(capsys, path)
-    assert f"{path}: killed\n" in said
+    assert f"{path}: killed: it left no end\n" in said
     assert "session 2," in said
-    assert "interrupted" in said
+    assert f"was held by pid {first.pid} (gone) on " in said
+    assert "not done" in said
     assert "waiting" not in said
+
+
+def die_at(path, started, heartbeat):
+    """Make a run look as if it had begun and been heard of then, and be dead now."""
+    query(path, "UPDATE session SET started = ?", started)
+    query(path, "UPDATE lock SET heartbeat = ?, process = '-/-/-'", heartbeat)
+
+
+def test_a_run_killed_before_its_second_heartbeat_lasted_until_its_last_task(path, capsys):
+    held = half_done(path)  # rank 1 works from 1000 to 1006
+    die_at(path, 998.0, 998.0)
+    lines = printed(capsys, path).splitlines()
+    assert "0:00:08 long" in lines[2]
+    assert lines[4] == "ranks busy: 38% (from 0% to 75%)"
+    held.disconnect()
+
+
+def test_a_rank_is_never_busy_for_more_than_the_time_there_was(path, capsys):
+    held = half_done(path)
+    held.close("complete")
+    query(path, "UPDATE session SET started = 1002.0, ended = 1004.0")
+    assert "ranks busy: 50% (from 0% to 100%)" in printed(capsys, path)
+    status = json.loads(printed(capsys, path, "--json"))
+    assert [rank["share"] for rank in status["ranks"]] == [0.0, 1.0]
+
+
+def test_an_interrupted_run_says_so_and_what_is_not_done(path, capsys):
+    held = half_done(path)
+    held.close_scatter(7, 1100.0)
+    held.close("exit 130")
+    lines = printed(capsys, path).splitlines()
+    assert lines[0] == f"{path}: was interrupted (exit code 130)"
+    assert [line.split() for line in lines[-2:]] == [
+        ["stage", "done", "failed", "not", "done", "total"],
+        ["frame", "4", "1", "5", "10"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("failures", "state", "sentence"),
+    [
+        (1, "exit 1", "ended with exit code 1: some tasks failed"),
+        (0, "exit 1", "ended with exit code 1"),
+        (1, "exit 3", "ended with exit code 3"),
+        (0, "exit 143", "was ended by SIGTERM (exit code 143)"),
+        (0, "failed", "failed: it could not record any more"),
+        (0, "complete", "complete"),
+    ],
+)
+def test_how_a_run_ended_is_a_sentence(path, capsys, failures, state, sentence):
+    held = opened(path)
+    held.append([failure(number) for number in range(failures)])
+    held.close(state)
+    assert printed(capsys, path).splitlines()[0] == f"{path}: {sentence}"
+    status = json.loads(printed(capsys, path, "--json"))
+    assert (status["state"], status["sentence"]) == (state, sentence)
+
+
+def test_programs_are_told_the_same_of_a_killed_run(path, capsys):
+    opened(path).close("exit 130")
+    held = half_done(path)
+    held.close_scatter(7, 1100.0)
+    die_at(path, 998.0, 999.0)
+    status = json.loads(printed(capsys, path, "--json"))
+    assert (status["state"], status["live"]) == ("killed", False)
+    assert (status["elapsed"], status["last_heard"]) == (8.0, 1006.0)
+    assert status["holder"]["liveness"] == "dead"
+    assert [session["sentence"] for session in status["sessions"]] == [
+        "was interrupted (exit code 130)",
+        "killed: it left no end",
+    ]
+    assert [rank["share"] for rank in status["ranks"]] == [0.0, 0.75]
+    assert status["stages"] == [
+        {"stage": "frame", "done": 4, "failed": 1, "unfinished": 5, "total": 10}
+    ]
+    held.disconnect()
 
 
 def test_a_run_on_another_host_is_not_declared_dead(path, capsys):
@@ -72,7 +149,7 @@ def test_a_run_that_ended_says_how_and_how_busy_its_ranks_were(path, capsys):
     assert lines[0] == f"{path}: drained"
     assert "0:00:10 long" in lines[2]
     assert lines[3] == "ranks busy: 30% (from 0% to 60%)"
-    assert lines[-1].split() == ["frame", "4", "1", "0", "5"]
+    assert lines[-1].split() == ["frame", "4", "1", "5", "10"]
 
 
 def test_a_run_that_has_not_begun_says_so(path, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from types import SimpleNamespace
 
@@ -48,8 +49,10 @@ class SerialPool:
 
     databases: dict[str, dict] = {}  # noqa: RUF012 - reset by the fixture
     calls: list = []  # noqa: RUF012
+    opened: list = []  # noqa: RUF012
 
-    def __init__(self, checkpoint=None, config=None):
+    def __init__(self, checkpoint=None, config=None, take_over=False):
+        self.opened.append(take_over)
         self.path = str(checkpoint) if checkpoint else None
         stored = self.databases.setdefault(self.path, {"config": config, "records": {}})
         if stored["config"] != config:
@@ -70,16 +73,17 @@ class SerialPool:
         results = []
         for item in items:
             data_id = tuple(key(item).items()) if key else None
-            if data_id in records and records[data_id].state == "done":
+            known = records.get(data_id)
+            if known and known.state == "done" and all(map(os.path.exists, known.outputs)):
                 self.last_map.reused += 1
                 results.append(records[data_id].result)
                 continue
-            results.append(self._call(function, item, data_id, records))
+            results.append(self._call(function, item, dict(data_id or ()), records))
         failed = sum(isinstance(result, Exception) for result in results)
         progress(len(results) - failed, failed, len(results))
         return results
 
-    def _call(self, function, item, data_id, records):
+    def _call(self, function, item, key_of, records):
         self.calls.append(item)
         metrics = {}
         with pytest.MonkeyPatch.context() as patch:
@@ -88,20 +92,26 @@ class SerialPool:
                 result, state = function(item), "done"
             except Exception as error:
                 result, state = error, "failed"
-        if data_id is not None:
-            records[data_id] = SimpleNamespace(state=state, metrics=metrics, result=result)
+        if key_of:
+            data_id = tuple(key_of.items())
+            # The newest is the last.
+            records.pop(data_id, None)
+            outputs = [os.path.join(item.root, name) for name in (item.image, item.catalog)]
+            records[data_id] = SimpleNamespace(
+                state=state, metrics=metrics, result=result, data_id=key_of, outputs=outputs
+            )
         return result
 
     @classmethod
-    def read_records(cls, path, stage, state):
-        records = cls.databases.get(str(path), {"records": {}})["records"]
-        return [record for record in records.values() if record.state == state]
+    def read_records(cls, path, stage):
+        return list(cls.databases.get(str(path), {"records": {}})["records"].values())
 
 
 @pytest.fixture
 def pool(monkeypatch):
     monkeypatch.setattr(SerialPool, "databases", {})
     monkeypatch.setattr(SerialPool, "calls", [])
+    monkeypatch.setattr(SerialPool, "opened", [])
     monkeypatch.setattr(mpipool, "Pool", SerialPool)
     monkeypatch.setattr(mpipool, "read_records", SerialPool.read_records)
     return SerialPool

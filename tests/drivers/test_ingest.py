@@ -156,7 +156,7 @@ def test_words_are_paths_patterns_and_lists(tmp_path, monkeypatch):
     (tmp_path / "list").write_text("a2.fits\n\n  b[1].fits \nnone.fits\n")
     found = expand(["a*.fits", "a1.fits", "@list"])
     names = ["a1.fits", "a2.fits", "b[1].fits", "none.fits"]
-    assert found == [str(tmp_path / name) for name in names]
+    assert found.paths == [str(tmp_path / name) for name in names]
 
 
 def test_a_list_that_does_not_exist_is_a_sentence(tmp_path, pool, capsys):

@@ -35,8 +35,6 @@ def test_each_amplifier_loses_its_own_bias_and_gets_its_own_gain():
     np.testing.assert_allclose(result.image[:, :6], 60, rtol=1e-5)
     np.testing.assert_allclose(result.image[:, 6:], 90, rtol=1e-5)
     np.testing.assert_allclose(result.variance, result.image, rtol=1e-5)  # without read noise
-    assert result.bias_levels == pytest.approx((100, 300))
-    assert result.gain == 2.5
     assert not result.saturated.any()
 
 
@@ -61,8 +59,8 @@ def test_the_read_noise_is_measured_and_enters_the_variance():
         )
     ]
     result = remove_signature(raw, tall, saturation=1e9, overscan_order=1)
-    assert result.read_noises[0] == pytest.approx(10, rel=0.03)
-    assert float(np.median(result.variance)) >= result.read_noises[0] ** 2 * 0.99
+    # Half of the pixels are below the bias, and have the read noise only.
+    assert float(result.variance.min()) == pytest.approx(10**2, rel=0.06)
 
 
 def test_a_star_that_bleeds_into_the_overscan_does_not_shift_the_bias():

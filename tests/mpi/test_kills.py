@@ -94,6 +94,7 @@ def choose_victim(job, wanted, chance):
         "guard": job.guards(),
         "executor": [p for p in job.executors() if p not in scripts(job)],
     }
+    assert candidates["script"] or not candidates["executor"], "there is a script when tasks run"
     there = [name for name, processes in candidates.items() if processes]
     name = wanted if wanted in there else chance.choice(there)
     return name, chance.choice(candidates[name])

@@ -45,7 +45,7 @@ def scripts(job):
     return [
         process
         for process in job.processes()
-        if process.command[-1].endswith("script.py")
+        if any(word.endswith("script.py") for word in process.command)
         and not process.is_agent
         and not process.is_mpiexec
         and process.command[0].endswith("python")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -59,6 +60,17 @@ class Amplifier:
     gain: float
 
 
+def require_gain(name: str, value: Any) -> float:
+    """Return a gain as a number; what is none, or not above 0, is an error that names it."""
+    try:
+        gain = float(value)
+    except (TypeError, ValueError):
+        gain = math.nan
+    if not 0 < gain < math.inf:
+        raise FrameError(f"has {name} = {value!r}, which is not a gain: a number above 0")
+    return gain
+
+
 class Readout(Protocol):
     """Gives the amplifiers of a raw frame."""
 
@@ -114,5 +126,5 @@ class HeaderReadout:
             data=Section.from_fits(value(self.data)),
             overscan=Section.from_fits(value(self.overscan)),
             target=Section.from_fits(value(self.target)),
-            gain=float(value(self.gain)),
+            gain=require_gain(self.gain.format(index), value(self.gain)),
         )

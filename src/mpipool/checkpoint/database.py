@@ -180,10 +180,11 @@ class Checkpoint:
 
     def disconnect(self) -> None:
         """Close the connection, whoever has the lock."""
+        # SQLite finds journals by their path, where now those of another database may be.
         if self._in_place():
             leave(self._connection)
         else:
-            self._connection.close()  # the journals at this path may be another database's
+            self._connection.close()
 
     def require_in_place(self) -> None:
         """Make sure that what is written still goes to the file at our path.

@@ -45,7 +45,8 @@ class Holder:
     def describe(self, *, gone: bool = False) -> str:
         """Say who it is, for a message."""
         job = f", batch job {self.batch_job}" if self.batch_job else ""
-        return f"pid {self.pid}{' (gone)' if gone else ''} on {self.host}, started {moment(self.started)}{job}"
+        pid = f"{self.pid} (gone)" if gone else f"{self.pid}"
+        return f"pid {pid} on {self.host}, started {moment(self.started)}{job}"
 
 
 def moment(when: float) -> str:

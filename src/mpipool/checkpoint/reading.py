@@ -143,9 +143,7 @@ def _page(connection: sqlite3.Connection, rows: array[int]) -> list[tuple[Any, .
     return [tuple(found[row]) for row in rows]
 
 
-def _by_data_id(
-    rows: list[tuple[int, str, str | None, int, int]], stages: list[str]
-) -> array[int]:
+def _by_data_id(rows: list[tuple[int, str, str | None, int, int]], stages: list[str]) -> array[int]:
     """Sort rows, and return their numbers; those without data ID come last in their stage."""
     places = {stage: place for place, stage in enumerate(stages)}
 

@@ -1,0 +1,46 @@
+"""Writes the files which a task makes, and says in words why one can't be written."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mpipool import output
+
+_REASONS = {
+    errno.ENOSPC: "no space left on the disk of {}",
+    errno.EDQUOT: "the quota of the disk of {} is used up",
+    errno.EROFS: "the file system of {} is read-only",
+    errno.EACCES: "no permission to write to {}",
+}
+
+
+class ProductError(Exception):
+    """A file can't be written. The message is a sentence that says where and why."""
+
+
+@contextmanager
+def written(path: Path) -> Iterator[Path]:
+    """Give a name under which to write a file that gets its own name if the task succeeds.
+
+    Raises
+    ------
+    ProductError
+        If it can't be written.
+    """
+    try:
+        with output(path) as part:
+            yield part
+    except OSError as error:
+        raise ProductError(_reason(error, path)) from error
+
+
+def _reason(error: OSError, path: Path) -> str:
+    number = error.errno
+    if number is None and "space on disk" in str(error):  # so says astropy
+        number = errno.ENOSPC
+    if number in _REASONS:
+        return _REASONS[number].format(path.parent)
+    return f"{path} can't be written: {error.strerror or error}"
