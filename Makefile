@@ -40,6 +40,7 @@ demo-real: install
 	@$(BIN)/python -m drivers.demo --real demo-real
 
 check: install
+	$(BIN)/ruff format --quiet --check
 	$(BIN)/ruff check --quiet
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -71,8 +72,14 @@ def _say(ending: Ending) -> int:
         _discard_output()
     _flush()
     for line in ending.errors:
-        print(line, file=sys.stderr)
+        complain(line)
     return ending.code
+
+
+def complain(line: str) -> None:
+    """Write a line to standard error, if anybody still reads that."""
+    with suppress(BrokenPipeError):
+        print(line, file=sys.stderr, flush=True)
 
 
 def _flush() -> None:

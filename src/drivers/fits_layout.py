@@ -70,8 +70,6 @@ def read_layout(path: Path) -> list[HduLayout]:
         raise FrameError("is truncated: its gzip stream ends too early") from error
     except (gzip.BadGzipFile, zlib.error) as error:
         raise FrameError(f"is damaged: {error}") from error
-    except OverflowError as error:
-        raise FrameError("is damaged: it says that it is larger than a file can be") from error
     except (OSError, ValueError) as error:
         raise FrameError(f"can't be read: {getattr(error, 'strerror', None) or error}") from error
 

@@ -173,7 +173,11 @@ def _report(repo: str, named: Named, added: Added, outcome: Outcome) -> list[str
         "companions of images skipped": outcome.companions,
         "folders skipped": len(named.folders),
     }
-    counts = "".join(f", {count} {what}" for what, count in others.items() if count)
+    counts = "".join(
+        f", {count} {what.replace('s ', ' ', 1) if count == 1 else what}"
+        for what, count in others.items()
+        if count
+    )
     lines = [f"{len(named.paths)} files: {new}{counts}"]
     if outcome.problems:
         lines.append(f"{len(outcome.problems)} could not be used:")

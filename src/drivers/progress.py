@@ -10,6 +10,8 @@ from typing import Protocol
 
 from tqdm import tqdm
 
+from drivers.command import complain
+
 _SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -52,5 +54,4 @@ class _Lines:
             return
         self._next, self._ended = time.monotonic() + _SECONDS_BETWEEN_LINES, ends
         failures = f", {failed} failed" if failed else ""
-        sys.stderr.write(f"{self._what}: {done + failed} of {total} {self._unit}{failures}\n")
-        sys.stderr.flush()
+        complain(f"{self._what}: {done + failed} of {total} {self._unit}{failures}")

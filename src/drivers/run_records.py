@@ -7,6 +7,7 @@ import os
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from drivers.repository import Rerun
@@ -14,51 +15,68 @@ from drivers.repository import Rerun
 if TYPE_CHECKING:
     from drivers.registry import RawFrame
 
-_STAGE = "singleFrame"
 
-Newest = dict[tuple[int, int], Any]
+@dataclass(frozen=True, slots=True)
+class RunRecords:
+    """The last record of each task of a rerun.
 
+    A CCD is a task of its own for each input from which it was made; its files are those of the
+    newest.
 
-def newest_records(rerun: Rerun) -> Newest:
-    """Return the newest record of each visit and ccd, whether it is done or failed.
-
-    A CCD has a record for each input from which it was made: its files are those of the newest.
+    Attributes
+    ----------
+    newest : dict
+        Of each visit and ccd the newest record, whether it is done or failed.
+    done : set of (int, int, str)
+        Visit, ccd and input of all tasks that are done.
     """
-    from mpipool import read_records
 
-    if not rerun.run_db.is_file():
-        return {}
-    records = read_records(rerun.run_db, stage=_STAGE)
-    return {(record.data_id["visit"], record.data_id["ccd"]): record for record in records}
+    newest: dict[tuple[int, int], Any]
+    done: set[tuple[Any, ...]]
 
+    def rows(self) -> list[dict[str, Any]]:
+        """Return what the tasks recorded, of the CCDs that are done."""
+        return [dict(record.metrics) for record in self.newest.values() if record.state == "done"]
 
-def committed_rows(newest: Newest) -> list[dict[str, Any]]:
-    """Return what the tasks recorded, of the CCDs that are done."""
-    return [dict(record.metrics) for record in newest.values() if record.state == "done"]
+    def has_made(self, frame: RawFrame) -> bool:
+        """Whether the CCD was made of this input, and all that was made is still there."""
+        record = self.newest.get((frame.visit, frame.ccd))
+        return (
+            record is not None
+            and record.state == "done"
+            and record.data_id == frame.key
+            and all(os.path.exists(path) for path in record.outputs)
+        )
 
+    def remove_outdated(self, frame: RawFrame) -> None:
+        """Remove the CCD's files if an earlier input came back, and they are another's.
 
-def is_done(newest: Newest, frame: RawFrame) -> bool:
-    """Whether the CCD was made of this input, and all that was made is still there."""
-    record = newest.get((frame.visit, frame.ccd))
-    return (
-        record is not None
-        and record.state == "done"
-        and record.data_id == frame.key
-        and all(os.path.exists(path) for path in record.outputs)
-    )
-
-
-def remove_outdated(newest: Newest, frame: RawFrame) -> None:
-    """Remove what was made of another input of this CCD before an earlier one came back.
-
-    Then the records say of the frame as it is now that it is done, but the files are the other's.
-    Without them it is made again.
-    """
-    record = newest.get((frame.visit, frame.ccd))
-    if record is not None and record.state == "done" and record.data_id != frame.key:
+        The pool would take the task for done. Without its files it is done again.
+        """
+        record = self.newest.get((frame.visit, frame.ccd))
+        if record is None or record.data_id == frame.key or _task(frame.key) not in self.done:
+            return
         for path in record.outputs:
             with suppress(FileNotFoundError):
                 os.unlink(path)
+
+
+def read_run(rerun: Rerun, stage: str) -> RunRecords:
+    """Read the records of a rerun's stage; there are none if it wasn't begun."""
+    from mpipool import read_records
+
+    records = RunRecords({}, set())
+    if not rerun.run_db.is_file():
+        return records
+    for record in read_records(rerun.run_db, stage=stage):
+        records.newest[record.data_id["visit"], record.data_id["ccd"]] = record
+        if record.state == "done":
+            records.done.add(_task(record.data_id))
+    return records
+
+
+def _task(data_id: Mapping[str, Any]) -> tuple[Any, ...]:
+    return data_id["visit"], data_id["ccd"], data_id.get("input")
 
 
 def require_configuration(rerun: Rerun, configuration: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from drivers.command import CommandError, Ending, Stopped, carry_out, end
+from drivers.command import CommandError, Ending, Stopped, carry_out, complain, end
 from mpipool import enter
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from drivers.process_ccd import CcdJob
     from drivers.registry import RawFrame
     from drivers.repository import Rerun
-    from drivers.run_records import Newest
+    from drivers.run_records import RunRecords
 
 STAGE = "singleFrame"
 VERSION = "1"
@@ -91,7 +91,7 @@ def main(arguments: Sequence[str]) -> int:
 def _run(options: argparse.Namespace) -> Ending:
     plan = make_plan(options)
     for note in plan.notes:
-        print(f"note: {note}", file=sys.stderr, flush=True)
+        complain(f"note: {note}")
     return describe(plan) if options.dry_run else process(plan)
 
 
@@ -160,13 +160,13 @@ def _available(connection: Any) -> str:
 
 def describe(plan: Plan) -> Ending:
     """Say what would be done."""
-    from drivers.run_records import is_done, newest_records, require_configuration
+    from drivers.run_records import read_run, require_configuration
 
     require_configuration(plan.rerun, plan.settings)
-    newest = newest_records(plan.rerun)
+    records = read_run(plan.rerun, STAGE)
     lines, n_done = [], 0
     for frame in plan.frames:
-        done = is_done(newest, frame)
+        done = records.has_made(frame)
         n_done += done
         state = " (done already)" if done else ""
         lines.append(f"{frame} filter={frame.filter} {frame.instrument} {frame.path}{state}")
@@ -228,29 +228,28 @@ def _map(plan: Plan, standing: Standing) -> tuple[list[Any], Any]:
 
 def _bring_in_line(plan: Plan) -> None:
     """Before anything is run, have the table and the files say what the records say."""
-    from drivers.run_records import newest_records, remove_outdated
+    from drivers.run_records import read_run
 
-    newest = newest_records(plan.rerun)
-    derive_calexps(plan.rerun, newest)
+    records = read_run(plan.rerun, STAGE)
+    derive_calexps(plan.rerun, records)
     for frame in plan.frames:
-        remove_outdated(newest, frame)
+        records.remove_outdated(frame)
 
 
 def _finish(plan: Plan, outcomes: Sequence[Any], summary: Any) -> Ending:
-    from drivers.run_records import committed_rows, newest_records
+    from drivers.run_records import read_run
     from drivers.summary import list_failures, list_notes, summarise
 
-    newest = newest_records(plan.rerun)
-    errors = _derive_at_the_end(plan.rerun, newest)
+    records = read_run(plan.rerun, STAGE)
+    errors = _derive_at_the_end(plan.rerun, records)
     selected = {(frame.visit, frame.ccd) for frame in plan.frames}
-    rows = committed_rows(newest)
     failures = [
         (frame, outcome)
         for frame, outcome in zip(plan.frames, outcomes, strict=True)
         if isinstance(outcome, BaseException)
     ]
     lines = summarise(plan.rerun, len(outcomes), len(failures), summary)
-    lines += list_notes(row for row in rows if (row["visit"], row["ccd"]) in selected)
+    lines += list_notes(row for row in records.rows() if (row["visit"], row["ccd"]) in selected)
     lines += list_failures(plan.rerun, failures)
     return Ending(1 if failures or errors else 0, lines, errors)
 
@@ -286,25 +285,24 @@ def _job(plan: Plan, frame: RawFrame) -> CcdJob:
     )
 
 
-def derive_calexps(rerun: Rerun, newest: Newest) -> int:
+def derive_calexps(rerun: Rerun, records: RunRecords) -> int:
     """Make the registry's table `calexp` say of this rerun what its committed records say.
 
     Records are the truth and the table is derived from all of them, so it doesn't matter at which
     moment an earlier run was killed.
     """
     from drivers.registry import open_registry, replace_calexps
-    from drivers.run_records import committed_rows
 
     with open_registry(rerun.repository.registry, create=True) as connection:
-        return replace_calexps(connection, rerun.name, committed_rows(newest))
+        return replace_calexps(connection, rerun.name, records.rows())
 
 
-def _derive_at_the_end(rerun: Rerun, newest: Newest) -> list[str]:
+def _derive_at_the_end(rerun: Rerun, records: RunRecords) -> list[str]:
     """Derive the table; return what to say if that can't be done, since all the rest is."""
     from drivers.registry import RegistryError
 
     try:
-        derive_calexps(rerun, newest)
+        derive_calexps(rerun, records)
     except RegistryError as error:
         safe = f"the records are safe in {rerun.run_db}; the next start derives the table"
         return [f"error: {error}", safe]

@@ -12,6 +12,7 @@ import ctypes
 import faulthandler
 import json
 import os
+import select
 import signal
 import socket
 import sys
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from mpipool.agent import Agent
-from mpipool.executor.descendants import adopt_orphans
+from mpipool.executor.descendants import adopt_orphans, die_with_parent, outlive_parent
 from mpipool.executor.environment import SIZE, TRAFFIC, launched
 from mpipool.executor.process import Executors, Watch
 from mpipool.executor.script import ScriptAbove, ScriptBelow
@@ -43,10 +44,24 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     adopt_orphans()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)  # no traceback; the guards end what is below
+    if arguments.script_fd is not None:
+        # In MPI_Init nothing of ours runs: there the kernel ends us if the script is killed.
+        die_with_parent(os.getppid())
+        _require_script(arguments.script_fd)
     world = _world(arguments.local)
+    outlive_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the script
     stop = serve(world, arguments)
     _tell_traffic(world)
     _leave(world, stop)
+
+
+def _require_script(descriptor: int) -> None:
+    """End if the script is gone already."""
+    poller = select.poll()
+    poller.register(descriptor, 0)  # a hang-up is always reported
+    if poller.poll(0):
+        os._exit(1)
 
 
 def _tell_traffic(world: Sequence[Transport]) -> None:
@@ -151,7 +166,9 @@ def _begin_script(
 ) -> None:
     if arguments.run:
         assert spared is not None, "a script below an agent is none of the user's processes"
-        root.script = ScriptBelow(watch, root, arguments.run, spared)
+        script = ScriptBelow(watch, root, arguments.run, spared)
+        root.script = script
+        signal.signal(signal.SIGINT, lambda *_: script.interrupt())
     elif arguments.script_fd is not None:
         root.script = ScriptAbove(watch, root, arguments.script_fd)
 

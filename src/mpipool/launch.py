@@ -77,9 +77,7 @@ def enter(module: str, preload: Sequence[str] = ()) -> None:
         run_below_agents([sys.executable, "-m", module, *sys.argv[1:]], cores, "--cores")
 
 
-def run_below_agents(
-    script: Sequence[str], ranks: int | None, option: str = "-n"
-) -> NoReturn:
+def run_below_agents(script: Sequence[str], ranks: int | None, option: str = "-n") -> NoReturn:
     """Become a run of ``script``: an agent inside mpiexec, else mpiexec or an agent without MPI.
 
     Parameters

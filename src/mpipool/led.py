@@ -71,7 +71,6 @@ class Backlog:
             first, count, at = first + taken, count - taken, at + 1
         return sizes, items[0] if len(items) == 1 else b"".join(items)
 
-
     def release(self, first: int, count: int) -> None:
         """Note that consecutive items are needed no more; blocks of such are let go."""
         at = bisect_right(self._firsts, first) - 1

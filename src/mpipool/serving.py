@@ -93,9 +93,7 @@ class Serving:
 
     def done(self, executor: ExecutorId, report: TasksDone, now: float) -> None:
         """Pass outcomes on to the leader."""
-        assigned, leave = self._member.done(
-            executor, report.chunk, report.count, report.back, now
-        )
+        assigned, leave = self._member.done(executor, report.chunk, report.count, report.back, now)
         self._transport.send(assigned.leader, replace(report, leave=leave))
 
     def died(self, executor: ExecutorId, death: Death) -> None:
@@ -146,9 +144,7 @@ def _report(
     )
 
 
-def _death_report(
-    lease: LeaseId, chunk: ChunkId, assigned: Assigned, death: Death
-) -> TasksDone:
+def _death_report(lease: LeaseId, chunk: ChunkId, assigned: Assigned, death: Death) -> TasksDone:
     """Say what became of a chunk when its executor died.
 
     A process that dies before it has begun anything, again and again, must not go round for ever:

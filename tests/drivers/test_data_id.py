@@ -96,6 +96,7 @@ def test_several_ids_select_what_any_of_them_does_and_none_selects_all():
         (["visit=3", "visit=4"], "stands twice"),
         (["visit=3^"], "a value is empty"),
         (["visit=abc"], "'abc' is not a whole number"),
+        (["filter=g..r"], "text has no ranges"),
         (["visit=3..1"], "ends before it begins"),
         (["visit=1..9:0"], "not a positive whole number"),
         (["visit=1..9:x"], "not a positive whole number"),

@@ -42,6 +42,13 @@ def test_a_survey_is_ingested_processed_and_continued(tmp_path, frames):
     assert done.returncode == 2
     assert "detect_threshold" in done.stderr
     assert "Traceback" not in done.stderr
+    words = ("--config", "detect_threshold=9", "apertures=2,4", "--dry-run")
+    dry = run("drivers.single_frame", repo, "--rerun", "a", *words)
+    wet = run("drivers.single_frame", repo, "--rerun", "a", *words[:-1])
+    assert (dry.returncode, dry.stdout) == (2, "")
+    assert dry.stderr == wet.stderr
+    dry = run("drivers.single_frame", repo, "--rerun", "a", "--dry-run")
+    assert "4 CCDs selected, 4 done already" in dry.stdout
 
 
 def test_the_demo_on_real_frames_says_why_there_is_none(tmp_path, monkeypatch, capsys):
@@ -55,3 +62,4 @@ def test_help_explains_the_exit_codes(module):
     done = run(module, "--help")
     assert done.returncode == 0
     assert "exit code: 0 all" in done.stdout
+    assert "130 stopped" in done.stdout

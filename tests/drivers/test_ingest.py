@@ -3,11 +3,13 @@
 import gzip
 import shutil
 import sqlite3
+import warnings
 
 import numpy as np
 import pytest
 from astropy.io import fits
 
+from drivers.header_scan import scan_file
 from drivers.ingest import expand, main
 
 
@@ -162,3 +164,99 @@ def test_words_are_paths_patterns_and_lists(tmp_path, monkeypatch):
 def test_a_list_that_does_not_exist_is_a_sentence(tmp_path, pool, capsys):
     assert main([str(tmp_path / "repo"), f"@{tmp_path}/none"]) == 2
     assert "No such file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("cards", "says"),
+    [
+        ({"VISIT": 2**70}, "has visit = 1180591620717411303424, which is not from 0 to"),
+        ({"VISIT": -3}, "has visit = -3, which is not from 0 to"),
+        ({"CCD": -1}, "has ccd = -1, which is not from 0 to"),
+        ({"CCD": 1e300}, "has ccd = 1e+300, which is not from 0 to"),
+        ({"VISIT": 1.5}, "has visit = 1.5, which is not a whole number"),
+        ({"GAIN1": "abc"}, "has GAIN1 = 'abc', which is not a gain"),
+        ({"GAIN2": 0.0}, "has GAIN2 = 0.0, which is not a gain"),
+        ({"GAIN2": "inf"}, "has GAIN2 = 'inf', which is not a gain"),
+        ({"CRVAL1": 721.0}, "has CRVAL1 = 721.0, which is not from -720 to 720"),
+        ({"CRVAL2": 90.5}, "has CRVAL2 = 90.5, which is not from -90 to 90"),
+        ({"CRVAL2": "12.0"}, "has CRVAL2 = '12.0', which is not a number"),
+        ({"CRPIX1": "nan"}, "has CRPIX1 = 'nan', which is not a number"),
+    ],
+)
+def test_a_header_with_an_impossible_value_refuses_that_file_alone(
+    tmp_path, frames, pool, capsys, cards, says
+):
+    bad = tmp_path / "bad.fits"
+    shutil.copy(frames[1], bad)
+    for keyword, value in cards.items():
+        fits.setval(bad, keyword, value=value)
+    assert main([str(tmp_path / "repo"), str(bad), str(frames[0])]) == 1
+    said = capsys.readouterr().out
+    assert f"{bad}: {says}" in said
+    assert rows(tmp_path / "repo") == [(100, 0, "g")]
+
+
+def test_a_visit_beyond_the_doubles_is_exact(tmp_path, frames, pool):
+    path = shutil.copy(frames[0], tmp_path / "one.fits")
+    fits.setval(path, "VISIT", value=2**53 + 1)
+    assert main([str(tmp_path / "repo"), str(path)]) == 0
+    assert rows(tmp_path / "repo") == [(2**53 + 1, 0, "g")]
+
+
+def test_the_gain_of_a_calibrated_frame_is_checked_too(tmp_path):
+    primary = fits.PrimaryHDU(np.zeros((40, 50), np.float32))
+    primary.header.update(
+        INSTRUME="DECam", EXPNUM=12, CCDNUM=1, FILTER="z DECam SDSS", GAINA=4.0, GAINB=-4.0,
+    )  # fmt: skip
+    primary.writeto(tmp_path / "c4d_ooi_z.fits")
+    scan = scan_file(str(tmp_path / "c4d_ooi_z.fits"))
+    assert scan.problems == ("has GAINB = -4.0, which is not a gain: a number above 0",)
+
+
+def test_a_size_larger_than_the_registry_can_hold_is_a_problem_of_that_file(tmp_path, frames):
+    header = fits.getheader(frames[0])
+    header["BITPIX"], header["NAXIS1"] = 0, 2**70
+    path = tmp_path / "huge.fits"
+    path.write_bytes(header.tostring().encode())
+    assert scan_file(str(path)).problems == (f"says that it has {2**70} x 400 pixels",)
+
+
+def test_two_cameras_with_the_same_visits_are_told_to_part(tmp_path, frames, pool, capsys):
+    repo, other = tmp_path / "repo", tmp_path / "c4d_ooi.fits"
+    assert main([str(repo), str(frames[0])]) == 0
+    with fits.open(frames[0]) as units:
+        units[0].header.update(INSTRUME="DECam", EXPNUM=100, CCDNUM=0)
+        units.writeto(other)
+    assert main([str(repo), str(other)]) == 1
+    said = capsys.readouterr().out
+    assert f"already, from {frames[0]} (HDU 0, SimCam): visits of SimCam and DECam" in said
+    assert "use another repository" in said
+
+
+def test_what_was_there_already_is_counted(tmp_path, frames, pool, capsys):
+    repo = str(tmp_path / "repo")
+    assert main([repo, str(frames[0])]) == 0
+    assert main([repo, str(frames[0]), str(frames[1])]) == 0
+    assert f"2 files: 1 images ingested into {repo}, 1 unchanged" in capsys.readouterr().out
+
+
+def test_folders_are_skipped_and_patterns_without_a_file_are_named(
+    tmp_path, survey_folder, frames, pool, capsys
+):
+    repo = str(tmp_path / "repo")
+    assert main([repo, str(survey_folder / "*")]) == 0  # the truth's folder is among them
+    assert "4 files: 4 images ingested" in (said := capsys.readouterr().out)
+    assert "1 folder skipped" in said
+    assert main([repo, str(tmp_path / "no*.fits"), str(frames[0])]) == 1
+    assert f"{tmp_path}/no*.fits: no file fits this pattern" in capsys.readouterr().out
+    assert main([repo, str(survey_folder)]) == 2
+    assert f"{survey_folder} is a folder; name the files in it" in capsys.readouterr().err
+
+
+def test_warnings_without_a_file_are_not_shown(tmp_path, frames):
+    path = tmp_path / "odd.fits"
+    content = frames[0].read_bytes().replace(b"OBJECT  = '", b"OBJECT  =x'", 1)
+    path.write_bytes(content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert scan_file(str(path)).problems == ()

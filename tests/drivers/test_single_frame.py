@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -226,3 +227,40 @@ def test_the_modules_that_every_rank_imports_are_light():
     )
     assert done.stdout == "False\n"
     assert single_frame.STAGE == "singleFrame"
+
+
+def test_a_dry_run_counts_what_is_whole_and_made_of_this_configuration(repo, capsys):
+    assert main([str(repo), "--rerun", "a"]) == 0
+    next((repo / "rerun/a").rglob("catalog-*.fits")).unlink()
+    capsys.readouterr()
+    assert main([str(repo), "--rerun", "a", "--dry-run"]) == 0
+    assert "4 CCDs selected, 3 done already" in capsys.readouterr().out
+
+
+def test_terms_that_match_nothing_are_noted(repo, capsys):
+    words = ["--rerun", "a", "--dry-run", "--id"]
+    assert main([str(repo), *words, "visit=100^999..1010^2000", "ccd=0^7"]) == 0
+    said = capsys.readouterr()
+    assert said.err == "note: --id visit=999..1010^2000 ccd=7 match nothing\n"
+    assert main([str(repo), *words, "visit=100..9999", "ccd=0^1"]) == 0
+    assert capsys.readouterr().err == ""
+    assert main([str(repo), *words, "visit=100", "--id", "visit=101", "filter=z^g"]) == 0
+    assert capsys.readouterr().err == "note: --id visit=101 filter=z^g match nothing\n"
+
+
+def test_a_damaged_file_is_named_without_advice_for_programmers(tmp_path, frames):
+    from drivers.exposure_io import _read_image
+    from drivers.frame_error import FrameError
+
+    whole = frames[0].read_bytes()
+    for content, says in (
+        (b"x" * 10_000, "is not FITS"),
+        (whole[:100_000], "is truncated: the data of HDU 0"),
+        (b"", "is empty"),
+    ):
+        path = tmp_path / "bad.fits"
+        path.write_bytes(content)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            with pytest.raises(FrameError, match=says):
+                _read_image(path, 0)

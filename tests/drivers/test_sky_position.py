@@ -82,3 +82,19 @@ def test_the_scale_is_right_at_the_poles_and_where_right_ascension_begins(ra, de
 def test_coordinates_that_are_none_are_refused(changes):
     with pytest.raises(FrameError, match="the world coordinates"):
         make_wcs({**TPV, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (
+            {"CD1_2": 0.0, "CD2_1": 0.0, "CD1_1": 0.0, "CD2_2": 0.0},
+            "Linear transformation matrix is singular; PCi_ja matrix is singular",
+        ),
+        ({"CTYPE1": "RA---XYZ"}, "Unrecognized projection code (XYZ in CTYPE1)"),
+    ],
+)
+def test_what_is_wrong_with_coordinates_is_one_line(changes, says):
+    with pytest.raises(FrameError) as caught:
+        make_wcs({**TPV, **changes})
+    assert str(caught.value) == f"the world coordinates are not usable: {says}"

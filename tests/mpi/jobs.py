@@ -126,9 +126,7 @@ class Job:
             out, err = self._process.communicate()
             told = [*alive, "-- out", out[-3000:], "-- err", err[-3000:]]
             raise AssertionError("\n".join(["the job hangs", *told])) from None
-        return subprocess.CompletedProcess(
-            self._process.args, self._process.returncode, out, err
-        )
+        return subprocess.CompletedProcess(self._process.args, self._process.returncode, out, err)
 
     def processes(self) -> list[Process]:
         """All of its processes which live now, by pid."""

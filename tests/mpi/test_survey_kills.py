@@ -12,12 +12,12 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
-from mpi.jobs import Job, kill
+from mpi.jobs import TIMEOUT, Job, kill
 
 ROUNDS = int(os.environ.get("ROUNDS", "1"))
 RANKS = 4
@@ -30,7 +30,7 @@ def repo(tmp_path_factory):
     """A repository of 200 small frames, with what an undisturbed run makes in rerun `ref`."""
     folder = tmp_path_factory.mktemp("survey")
     raw, repo = folder / "raw", folder / "repo"
-    survey = ("--visits", VISITS, "--ccds", CCDS, "--size", "128x256")
+    survey = ("--visits", VISITS, "--ccds", CCDS, "--size", "128x256", "--stars", 60)
     for words in (
         ("drivers.simulate", raw, *survey),
         ("drivers.ingest", repo, raw / "*.fits"),
@@ -91,16 +91,25 @@ def victims(job, kind):
     return [process for process in others if process.has("drivers.single_frame")]
 
 
-def disturbed(command, mpi, repo, rerun, chance):
-    """Run the command, and kill something of it; return what, when, and the exit code."""
+def disturb(job, repo, rerun, chance):
+    """Kill something of a job and wait for its end, not for that of what it started."""
     kind = chance.choice(VICTIMS)
-    with Job(command, mpi.environment) as job:
-        moment = wait_for_the_moment(job, repo, rerun, chance)
-        if found := victims(job, kind):
-            kill(chance.choice(found).pid)
-        done = job.finish()
-        # The command is given again before the last of the old one is gone: `left` is for later.
-        return f"{kind} {moment}: exit code {done.returncode}", job
+    moment = wait_for_the_moment(job, repo, rerun, chance)
+    if found := victims(job, kind):
+        kill(chance.choice(found).pid)
+    deadline = time.monotonic() + TIMEOUT
+    while any(process.pid == job.pid for process in job.processes()):
+        assert time.monotonic() < deadline, f"{kind} {moment}: the job hangs"
+        time.sleep(0.01)
+    return f"{kind} {moment}"
+
+
+def checked(repo, rerun, story):
+    assert contents(repo, rerun) == contents(repo, "ref"), story
+    done_twice = "SELECT count(*) - count(DISTINCT digest) FROM attempt WHERE state = 'done'"
+    assert ask(repo / "rerun" / rerun / "run.db", done_twice) == 0, story
+    rows = "SELECT count(*) FROM calexp WHERE rerun = ?"
+    assert ask(repo / "registry.sqlite", rows, rerun) == VISITS * CCDS, story
 
 
 @pytest.mark.parametrize("seed", range(ROUNDS))
@@ -108,25 +117,20 @@ def test_a_survey_that_was_killed_ends_as_if_it_had_not_been(mpi, repo, seed):
     chance, rerun = random.Random(f"{mpi.name} {seed}"), f"{mpi.name}-{seed}"
     driver = Path(mpi.python).parent / "singleFrameDriver"
     command = [mpi.mpiexec, "-n", str(RANKS), str(driver), str(repo), "--rerun", rerun]
-    jobs, story = [], []
-    for _ in range(chance.choice([1, 2, 3])):
-        told, job = disturbed(command, mpi, repo, rerun, chance)
-        story.append(told)
-        jobs.append(job)
-    code = 1
-    for _ in range(2):
-        with Job(command, mpi.environment) as job:
-            done, code = job.finish(), 0
-            story.append(f"to its end: {done.returncode}\n{done.stdout}{done.stderr}")
-            jobs.append(job)
-        if (code := done.returncode) == 0:
-            break
-    told = "\n".join(story)
-    assert code == 0, told
-    assert contents(repo, rerun) == contents(repo, "ref"), told
-    database = repo / "rerun" / rerun / "run.db"
-    done_twice = "SELECT count(*) - count(DISTINCT digest) FROM attempt WHERE state = 'done'"
-    assert ask(database, done_twice) == 0, told
-    rows = "SELECT count(*) FROM calexp WHERE rerun = ?"
-    assert ask(repo / "registry.sqlite", rows, rerun) == VISITS * CCDS, told
-    assert [left for job in jobs if (left := job.all_gone_within(5))] == [], told
+    with ExitStack() as stack:
+
+        def start():
+            jobs.append(stack.enter_context(Job(command, mpi.environment)))
+            return jobs[-1]
+
+        jobs: list[Job] = []
+        story = [disturb(start(), repo, rerun, chance) for _ in range(chance.choice([1, 2]))]
+        for _ in range(3):
+            done = start().finish()
+            story += [f"exit code {done.returncode}", done.stdout, done.stderr]
+            if done.returncode == 0:
+                break
+        told = "\n".join(story)
+        assert done.returncode == 0, told
+        checked(repo, rerun, told)
+        assert [left for job in jobs if (left := job.all_gone_within(5))] == [], told

@@ -285,9 +285,7 @@ def test_an_item_that_crashes_is_seen_by_its_leader_which_goes_on(world):
     assert world(script) == [(True, 6)] * 3
 
 
-def test_when_a_leader_dies_the_tasks_of_its_scatter_are_ended_and_the_run_goes_on(
-    world, tmp_path
-):
+def test_when_a_leader_dies_the_tasks_of_its_scatter_are_ended_and_the_run_goes_on(world, tmp_path):
     def script(folder):
         import os
         import time

@@ -131,9 +131,7 @@ def test_a_failure_is_raised_when_its_turn_comes(world):
 def test_starmap_spreads_arguments_and_reduce_folds_in_order(world):
     def script():
         pool = Pool()
-        return pool.starmap(pow, [(2, 3), (3, 2)]), pool.reduce(
-            lambda a, b: a + b, str, range(10)
-        )
+        return pool.starmap(pow, [(2, 3), (3, 2)]), pool.reduce(lambda a, b: a + b, str, range(10))
 
     assert world(script) == ([8, 9], "0123456789")
 

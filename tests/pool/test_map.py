@@ -57,9 +57,7 @@ def test_a_scatter_inside_a_scatter_inside_a_scatter(world):
 
         return Pool().map(top, range(6))
 
-    assert world(script) == [
-        [sum(range(1, m + 1)) for m in range(x, x + 3)] for x in range(6)
-    ]
+    assert world(script) == [[sum(range(1, m + 1)) for m in range(x, x + 3)] for x in range(6)]
 
 
 def test_nesting_deeper_than_there_are_ranks(world):

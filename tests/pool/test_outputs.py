@@ -118,9 +118,7 @@ def test_an_output_that_can_not_have_its_name_fails_the_task_now_and_is_made_whe
             return x
 
         with Pool(checkpoint="run.db") as pool:
-            return pool.map(
-                work, range(3), stage="s", key=lambda x: {"x": x}, errors="return"
-            )
+            return pool.map(work, range(3), stage="s", key=lambda x: {"x": x}, errors="return")
 
     (tmp_path / "1.txt").mkdir()
     first, second = new_world(1), new_world(1)

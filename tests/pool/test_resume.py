@@ -216,9 +216,7 @@ def test_only_the_script_attaches_a_checkpoint(world, tmp_path):
 
 
 @pytest.mark.long  # it waits for 10 s
-def test_a_second_run_beside_a_live_one_waits_then_refuses_and_writes_nothing(
-    new_world, tmp_path
-):
+def test_a_second_run_beside_a_live_one_waits_then_refuses_and_writes_nothing(new_world, tmp_path):
     def hold(folder):
         import time
 

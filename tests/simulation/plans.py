@@ -25,9 +25,7 @@ class Planner:
 
     def script(self) -> Plan:
         plan = Plan(-1, 0.0, retries=self.retries)
-        plan.scatters = [
-            self.scatter(depth=0) for _ in range(self.chance.choice([1, 1, 2]))
-        ]
+        plan.scatters = [self.scatter(depth=0) for _ in range(self.chance.choice([1, 1, 2]))]
         return plan
 
     def scatter(self, depth: int) -> list[Plan]:
@@ -44,7 +42,5 @@ class Planner:
             plan.failures = self.chance.choice([0, 1, 2])
         leads = (0.5, 0.3, 0.2, 0.0)[min(depth, 3)]
         if self.chance.random() < leads:
-            plan.scatters = [
-                self.scatter(depth + 1) for _ in range(self.chance.choice([1, 1, 2]))
-            ]
+            plan.scatters = [self.scatter(depth + 1) for _ in range(self.chance.choice([1, 1, 2]))]
         return plan

@@ -40,6 +40,11 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
+def outlive_parent() -> None:
+    """Take `die_with_parent` back."""
+    _prctl(_SET_PDEATHSIG, 0, 0, 0, 0)
+
+
 def children() -> list[int]:
     """Return the pids of this process's children, adopted ones included."""
     try:

@@ -2,8 +2,8 @@
 end everything below it.
 
 It has no MPI and no threads, so that forking is safe; what it imports beforehand its executors
-share. It has a session of its own: a launcher which kills the agent's process group must not take
-along the one process that knows what else to end.
+share. It was started in a session of its own: a launcher which kills the agent's process group must
+not take along the one process that knows what else to end.
 
 Run as ``python -m mpipool.executor.guard DESCRIPTOR [MODULE ...]``.
 """
@@ -181,7 +181,6 @@ def _close_others(*keep: int) -> None:
 
 def main() -> NoReturn:
     """Take the descriptor and the modules to import from the command line, and serve."""
-    os.setsid()
     adopt_orphans()
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)

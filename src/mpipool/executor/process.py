@@ -147,7 +147,10 @@ class GuardProcess:
         ours, theirs = socketpair()
         command = [sys.executable, "-P", "-m", "mpipool.executor.guard", str(theirs.fileno())]
         self.process = subprocess.Popen(
-            [*command, *preload], pass_fds=[theirs.fileno()], env=environment
+            [*command, *preload],
+            pass_fds=[theirs.fileno()],
+            env=environment,
+            start_new_session=True,  # not to be hit by what a launcher sends to the agent's group
         )
         theirs.close()
         self.channel = _GuardChannel(ours)

@@ -39,6 +39,7 @@ METERED: Final = 0.001
 MEASURED: Final = 0.01
 """Seconds. Peak memory is read after tasks that took longer; it costs 30 µs."""
 
+
 class Function:
     """A function, and what all tasks of its scatter share."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from typing import Protocol
 
@@ -37,6 +38,14 @@ class ScriptBelow:
         watch.add(self._guard.channel.fileno(), self._read_guard)
         self._guard.send(Run(executor=SCRIPT, parts=tuple(map(str.encode, arguments))))
         self._channel: Channel | None = None
+        self._pid: int | None = None
+        self._interrupted = False
+
+    def interrupt(self) -> None:
+        """Pass on a Ctrl-C, which reaches the agent alone: the script says how it ends."""
+        self._interrupted = True
+        if self._pid is not None:
+            os.kill(self._pid, signal.SIGINT)
 
     def send(self, message: Message) -> None:
         """Send a message to the script."""
@@ -51,11 +60,15 @@ class ScriptBelow:
         messages, alive = self._guard.channel.read()
         for message in messages:
             match message:
-                case Started():
+                case Started(pid=pid):
+                    self._pid = pid
                     (end,) = self._guard.take_descriptors(1)
                     self._channel = Channel(socket.socket(fileno=end))
                     self._watch.add(self._channel.fileno(), self._read)
+                    if self._interrupted:
+                        self.interrupt()
                 case Exited(status=status):
+                    self._pid = None
                     self._read()
                     self._listener.ended(SCRIPT, Death(how_it_ended(status), status))
         if not alive:

@@ -238,9 +238,7 @@ class VirtualExecutor:
         chunk = self._chunk
         running = (chunk.chunk, self._task, self._began) if chunk else None
         death = Death("killed", -9, running=running, lost=lost)
-        self._pool.clock.after(
-            DEATH, lambda: self._pool.listener.ended(self._number, death)
-        )
+        self._pool.clock.after(DEATH, lambda: self._pool.listener.ended(self._number, death))
 
     def take(self, message: Message) -> None:
         """Take a message of the agent."""

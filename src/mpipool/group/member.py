@@ -70,9 +70,7 @@ class Member:
         """Note that its scatter has nothing more for this rank's own core."""
         del self._own[lease]
 
-    def place(
-        self, lease: LeaseId, path: tuple[ScatterId, ...]
-    ) -> tuple[Entry, bool]:
+    def place(self, lease: LeaseId, path: tuple[ScatterId, ...]) -> tuple[Entry, bool]:
         """Find or make the entry for a chunk of ``lease``; True if it needs a new executor."""
         for entry in self.entries.values():
             if entry.lease == lease:

@@ -1,0 +1,192 @@
+"""How the drivers end: when they are stopped, when nobody reads, when the registry is locked."""
+
+import errno
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mpipool
+from drivers import ingest, product, registry, repository, single_frame
+from drivers.command import Ending, carry_out
+from drivers.single_frame import main
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), mpipool.WorldLost("the agent went away")])
+def test_a_stopped_run_says_how_far_it_was(repo, monkeypatch, capsys, error):
+    def stopped(self, function, items, *, progress, **options):
+        progress(3, 1, 4)
+        raise error
+
+    monkeypatch.setattr(mpipool.Pool, "map", stopped)
+    assert main([str(repo), "--rerun", "a"]) == 130
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1] == "stopped: 3 of 4 CCDs are done; the same command goes on from there"
+
+
+def test_a_stopped_ingest_says_that_nothing_was_ingested(
+    tmp_path, frames, pool, monkeypatch, capsys
+):
+    def stopped(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mpipool.Pool, "map", stopped)
+    assert ingest.main([str(tmp_path / "repo"), str(frames[0])]) == 130
+    assert "stopped: nothing was ingested" in capsys.readouterr().err
+    assert not (tmp_path / "repo").exists()
+
+
+def test_it_can_be_stopped_while_it_imports(monkeypatch, capsys):
+    def interrupted(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(single_frame, "make_plan", interrupted)
+    assert main(["repo", "--rerun", "a"]) == 130
+    assert capsys.readouterr().err == "stopped before anything was begun\n"
+
+
+def test_a_registry_that_can_not_be_written_at_the_end_comes_after_the_summary(
+    repo, monkeypatch, capsys
+):
+    replace, calls = registry.replace_calexps, []
+
+    def locked(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise sqlite3.OperationalError("database is locked")
+        return replace(*arguments)
+
+    monkeypatch.setattr(registry, "replace_calexps", locked)
+    assert main([str(repo), "--rerun", "a"]) == 1
+    said = capsys.readouterr()
+    assert "4 CCDs: 4 done" in said.out
+    assert "error: " in said.err
+    assert "database is locked" in said.err
+    safe = f"the records are safe in {repo / 'rerun/a/run.db'}; the next start derives the table"
+    assert said.err.splitlines()[-1] == safe
+    assert main([str(repo), "--rerun", "a"]) == 0
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_reader_who_has_seen_enough_gets_the_code_of_the_run(code):
+    script = (
+        "import sys; from drivers.command import *;"
+        f"end(carry_out(lambda: Ending({code}, ['line'] * 100_000)))"
+    )
+    command = f'"{sys.executable}" -c "{script}" | head -1; echo ${{PIPESTATUS[0]}}'
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["line", str(code)]
+    assert done.stderr == ""
+
+
+def test_nobody_who_reads_the_errors_is_no_reason_to_stop():
+    script = (
+        "import time; from drivers.command import *; from drivers.progress import shown\n"
+        "with shown(1, 'x', 'y') as show: time.sleep(0.3); show(1, 0, 1)\n"
+        "end(carry_out(lambda: Ending(1, ['line'], ['but'])))"
+    )
+    command = f'"{sys.executable}" -c "{script}" 2>&1 >/dev/null | true; echo ${{PIPESTATUS[0]}}'
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
+
+
+def test_lines_and_errors_go_where_they_belong(capsys):
+    assert carry_out(lambda: Ending(1, ["done"], ["but"])) == 1
+    assert capsys.readouterr() == ("done\n", "but\n")
+
+
+def test_take_over_is_passed_on(repo, pool):
+    pool.opened.clear()
+    assert main([str(repo), "--rerun", "a", "--take-over", "--id", "visit=100", "ccd=0"]) == 0
+    assert pool.opened == [True]
+    assert main([str(repo), "--rerun", "a", "--id", "visit=100", "ccd=0"]) == 0
+    assert pool.opened == [True, False]
+
+
+def test_a_refused_database_leaves_no_empty_folder(repo, monkeypatch, capsys):
+    def refused(self, *arguments, **options):
+        raise mpipool.CheckpointLocked("run.db", "somebody holds it")
+
+    monkeypatch.setattr(mpipool.Pool, "__init__", refused)
+    (repo / "rerun").mkdir()
+    assert main([str(repo), "--rerun", "me/first"]) == 2
+    assert list((repo / "rerun").iterdir()) == []
+    (repo / "rerun" / "mine").mkdir()
+    assert main([str(repo), "--rerun", "mine"]) == 2
+    assert (repo / "rerun" / "mine").is_dir()
+
+
+@pytest.mark.parametrize("words", [["--rer", "a"], ["--rerun", "a", "--dry"]])
+def test_options_are_not_abbreviated(repo, words):
+    with pytest.raises(SystemExit) as caught:
+        main([str(repo), *words])
+    assert caught.value.code == 2
+    with pytest.raises(SystemExit):
+        ingest.main([str(repo), "x.fits", "--core", "1"])
+
+
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [
+        (errno.ENOSPC, "no space left on the disk of {}"),
+        (errno.EROFS, "the file system of {} is read-only"),
+        (errno.EIO, "{}/a.fits can't be written: Input/output error"),
+    ],
+)
+def test_a_file_that_can_not_be_written_says_where_and_why(tmp_path, number, says):
+    with pytest.raises(product.ProductError) as caught, product.written(tmp_path / "a.fits"):
+        raise OSError(number, os.strerror(number))
+    assert str(caught.value) == says.format(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_read_only_file_system_is_called_so(repo, monkeypatch, capsys):
+    read_only = os.statvfs_result([4096, 4096, 1, 1, 1, 1, 1, 1, os.ST_RDONLY, 255])
+    monkeypatch.setattr(repository.os, "statvfs", lambda path: read_only)
+    assert main([str(repo), "--rerun", "a"]) == 2
+    assert f"the file system of {repo} is read-only" in capsys.readouterr().err
+    assert main([str(repo), "--rerun", "a", "--dry-run"]) == 0  # it writes nothing
+    assert ingest.main([str(repo), "x.fits"]) == 2
+    assert f"the file system of {repo} is read-only" in capsys.readouterr().err
+
+
+def test_the_summary_of_many_failures_is_short(repo, tmp_path, capsys):
+    from drivers.summary import list_failures
+
+    class Frame:
+        def __init__(self, ccd):
+            self.path, self.ccd = f"/raw/{ccd}.fits", ccd
+
+        def __str__(self):
+            return f"visit=1 ccd={self.ccd}"
+
+    class Rerun:
+        run_db = Path("run.db")
+
+    failures = [
+        (Frame(n), ValueError(f"/raw/{n}.fits: is truncated: {n} bytes\nmore")) for n in range(30)
+    ]
+    failures += [(Frame(99), ValueError("something else"))]
+    lines = list_failures(Rerun(), failures)
+    assert lines[:3] == [
+        "failed (31); details: mpipool failed run.db",
+        "  30 x is truncated: 0 bytes",
+        "  1 x something else",
+    ]
+    assert lines[3] == "  visit=1 ccd=0: /raw/0.fits: is truncated: 0 bytes"
+    assert len(lines) == 14
+    assert lines[-1] == "  … and 21 more: mpipool failed run.db"
+
+
+def test_notes_name_the_first_ccds():
+    from drivers.summary import list_notes
+
+    rows = [{"visit": 101, "ccd": 3, "notes": ["dim", "odd"]}]
+    rows += [{"visit": 102, "ccd": n, "notes": ["dim"]} for n in range(4)]
+    assert list_notes(rows) == [
+        "note (5 x, visit 101 ccd 3, visit 102 ccd 0, visit 102 ccd 1, …): dim",
+        "note (1 x, visit 101 ccd 3): odd",
+    ]
