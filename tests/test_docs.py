@@ -24,6 +24,7 @@ def run(code, folder):
     return done.stdout.strip()
 
 
+@pytest.mark.long
 def test_the_tutorial_prints_what_it_says(tmp_path):
     tutorial = (ROOT / "docs" / "tutorial.md").read_text()
     blocks = BLOCK.findall(tutorial)
@@ -34,6 +35,7 @@ def test_the_tutorial_prints_what_it_says(tmp_path):
         assert run(code, tmp_path) == (said[1] or said[2]).strip()
 
 
+@pytest.mark.long
 def test_the_tutorials_checkpoint_is_resumed_as_it_says(tmp_path):
     tutorial = (ROOT / "docs" / "tutorial.md").read_text()
     code = next(code for code, _ in BLOCK.findall(tutorial) if "checkpoint" in code)

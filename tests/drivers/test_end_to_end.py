@@ -21,6 +21,7 @@ def run(module, *words):
     )
 
 
+@pytest.mark.long
 def test_a_survey_is_ingested_processed_and_continued(tmp_path, frames):
     repo = tmp_path / "repo"
     done = run("drivers.ingest", repo, *frames)
