@@ -247,6 +247,8 @@ def find_mpiexec() -> str | None:
 
 
 def _refuse(sentence: str) -> NoReturn:
-    if (launched(os.environ) or (0, 1))[0] == 0:  # one rank says it for all
-        print(f"error: {sentence}", file=sys.stderr)
+    rank, _ = launched(os.environ) or (0, 1)
+    if rank:
+        sys.exit(0)  # rank 0 says it for all; a failure here could have it ended before it does
+    print(f"error: {sentence}", file=sys.stderr, flush=True)
     sys.exit(2)
