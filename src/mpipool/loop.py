@@ -51,7 +51,8 @@ class Loop:
         """Serve until the run is over; return how it ended."""
         for agent in self._agents:
             if agent.transport.doorbell is not None:
-                self._watch.add(agent.transport.doorbell, lambda: None)  # to wake is all it does
+                # Who saw us asleep may ring when we are up again: the bell is silenced here too.
+                self._watch.add(agent.transport.doorbell, agent.transport.wakes)
         last = tick = parent = time.monotonic()
         while len(self._left) < len(self._agents):
             busy = self._step()
