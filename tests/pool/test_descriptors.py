@@ -3,11 +3,14 @@
 import os
 import select
 import socket
+import time
 
 from mpipool.executor.channel import Channel
 from mpipool.executor.output import LIMIT, Output, Writer
 from mpipool.executor.process import Watch
-from mpipool.messages import Abandon
+from mpipool.loop import Loop
+from mpipool.messages import Abandon, Stop
+from mpipool.transport.doorbell import Doorbell
 
 
 def test_a_channel_may_be_dropped_in_the_round_in_which_it_becomes_writable():
@@ -30,6 +33,45 @@ def test_a_channel_may_be_dropped_in_the_round_in_which_it_becomes_writable():
         executor.recv(1 << 20)
     assert watch.poll()
     assert heard == [b"x"]
+
+
+def test_a_bell_that_rings_while_its_owner_is_awake_does_not_keep_it_from_sleeping():
+    """A sender may see the owner asleep, be delayed, and ring when that is up again."""
+    bell = Doorbell()
+    agent = _IdleAgent(bell)
+    loop = Loop([agent], Watch())
+    os.write(bell.address.bell, b"!")
+    loop.run()
+    assert agent.transport.rounds < 1000
+
+
+class _IdleTransport:
+    rank, size, longest_sleep, unsent = 0, 1, 0.05, False
+
+    def __init__(self, bell):
+        self.doorbell, self.wakes, self.rounds = bell.descriptor, bell.wakes, 0
+
+    def may_sleep(self):
+        return True
+
+    def receive(self):
+        self.rounds += 1
+        return iter(())
+
+
+class _IdleAgent:
+    """Has nothing to do, and leaves after some time, or when it went round too often."""
+
+    def __init__(self, bell):
+        self.transport, self.stop, self.released = _IdleTransport(bell), None, False
+        self._end = time.monotonic() + 0.5
+
+    def tick(self):
+        if time.monotonic() > self._end or self.transport.rounds >= 1000:
+            self.stop, self.released = Stop(exit_code=0, orderly=True), True
+
+    def say_goodbye(self):
+        pass
 
 
 def _writable(end):
