@@ -61,9 +61,14 @@ def test_long_tasks_go_singly_and_none_ahead(mean):
     assert (pace.chunk(10_000, 1), pace.ahead) == (1, 1)
 
 
-@pytest.mark.parametrize("mean", [0.0, 0.0499])
+@pytest.mark.parametrize("mean", [0.0, 0.00499])
 def test_of_short_tasks_a_second_chunk_goes_ahead(mean):
     assert Pace(mean, 10, 80).ahead == 2
+
+
+@pytest.mark.parametrize("mean", [0.005, 0.02, 0.0499])
+def test_no_task_waits_behind_one_that_fills_a_chunk(mean):
+    assert Pace(mean, 10, 80).ahead == 1
 
 
 @pytest.mark.parametrize(

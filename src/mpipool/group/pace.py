@@ -55,5 +55,8 @@ class Pace:
 
     @property
     def ahead(self) -> int:
-        """How many chunks a member may hold: a second one hides the way of short tasks."""
-        return 2 if self.mean is not None and self.mean < SINGLY else 1
+        """How many chunks a member may hold: a second one hides the way of short tasks.
+
+        Where a chunk is one task, a second one would only wait behind a task that may be long.
+        """
+        return 2 if self.mean is not None and self.mean < CHUNK / 2 else 1
