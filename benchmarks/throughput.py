@@ -70,8 +70,8 @@ if __name__ == "__main__":
 """
 
 
-def run(command: list[str], code: str) -> tuple[float, float]:
-    """Run a script by a command, and return the rate and the round trip that it prints."""
+def output_of(command: list[str], code: str) -> list[float]:
+    """Run a script by a command, and return the numbers that it prints as its result."""
     root_flags = {
         "OMPI_ALLOW_RUN_AS_ROOT": "1",
         "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
@@ -90,12 +90,11 @@ def run(command: list[str], code: str) -> tuple[float, float]:
         )
     for line in done.stdout.splitlines():
         if line.startswith("result"):
-            rate, trip = map(float, line.split()[1:])
-            return rate, trip
+            return [float(number) for number in line.split()[1:]]
     raise SystemExit(f"{command} failed:\n{done.stdout}{done.stderr}")
 
 
-def rows(workers: int) -> dict[str, Callable[[], tuple[float, float]]]:
+def rows(workers: int) -> dict[str, Callable[[], list[float]]]:
     """Return what is measured, by name."""
     mpiexec = find_mpiexec()
     if mpiexec is None:
@@ -103,17 +102,17 @@ def rows(workers: int) -> dict[str, Callable[[], tuple[float, float]]]:
     ranks = [mpiexec, "-n", str(workers), sys.executable]
     one_more = [mpiexec, "-n", str(workers + 1), sys.executable, "-m", "mpi4py.futures"]
 
-    def futures(tasks: int, chunk: int, unordered: bool) -> Callable[[], tuple[float, float]]:
+    def futures(tasks: int, chunk: int, unordered: bool) -> Callable[[], list[float]]:
         code = FUTURES.format(tasks=tasks, chunk=chunk, unordered=unordered)
-        return lambda: run(one_more, code)
+        return lambda: output_of(one_more, code)
 
-    def processes(tasks: int, chunk: int) -> Callable[[], tuple[float, float]]:
+    def processes(tasks: int, chunk: int) -> Callable[[], list[float]]:
         code = PROCESSES.format(workers=workers, tasks=tasks, chunk=chunk)
-        return lambda: run([sys.executable], code)
+        return lambda: output_of([sys.executable], code)
 
     return {
-        f"mpipool, {workers} ranks": lambda: run(ranks, MPIPOOL.format(pool="", tasks=TASKS)),
-        f"mpipool without MPI, {workers} workers": lambda: run(
+        f"mpipool, {workers} ranks": lambda: output_of(ranks, MPIPOOL.format(pool="", tasks=TASKS)),
+        f"mpipool without MPI, {workers} workers": lambda: output_of(
             [sys.executable], MPIPOOL.format(pool=f"workers={workers}", tasks=TASKS)
         ),
         "mpi4py.futures, chunksize=1000, unordered": futures(TASKS, 1000, True),
@@ -129,7 +128,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=4)
     options = parser.parse_args()
-    measured: dict[str, list[tuple[float, float]]] = {}
+    measured: dict[str, list[list[float]]] = {}
     todo = rows(options.workers)
     for _ in range(options.rounds):
         for name, measure in todo.items():
@@ -137,8 +136,8 @@ def main() -> None:
     print("| | no-op tasks per second | round trip, ms |")
     print("| --- | --- | --- |")
     for name, results in measured.items():
-        rate = statistics.median(rate for rate, _ in results)
-        trip = statistics.median(trip for _, trip in results)
+        rate = statistics.median(result[0] for result in results)
+        trip = statistics.median(result[1] for result in results)
         print(f"| {name} | {rate:,.0f} | {trip:.2f} |")
 
 

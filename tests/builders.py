@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from mpipool.group import Scatter
 from mpipool.group.events import Command, Done, Extended, Give, Lent
-from mpipool.ids import ChunkId, LeaseId, Rank, ScatterId, scatter_id
+from mpipool.ids import ANY_EXECUTOR, ChunkId, ExecutorId, LeaseId, Rank, ScatterId, scatter_id
 from mpipool.scheduler import (
     CoreBlocked,
     DemandChanged,
@@ -40,21 +40,36 @@ def wants(
     seconds: float = 0.0,
     *,
     below: Iterable[ScatterId] = (),
-    **closed: bool,
+    **more: object,
 ) -> DemandChanged:
-    return DemandChanged(scatter, (*below, scatter), queued, seconds, **closed)
+    return DemandChanged(scatter, (*below, scatter), queued, seconds, **more)
 
 
-def returned(lease: int, queued: int = 0, seconds: float = 0.0) -> LeaseReturned:
-    return LeaseReturned(LeaseId(lease), queued, seconds)
+def returned(
+    lease: int, queued: int = 0, seconds: float = 0.0, pins: tuple[int, ...] = ()
+) -> LeaseReturned:
+    return LeaseReturned(LeaseId(lease), queued, seconds, pins)
 
 
 def blocked(rank: int, leases: Iterable[int] = (), tops: Iterable[ScatterId] = ()) -> CoreBlocked:
     return CoreBlocked(Rank(rank), frozenset(map(LeaseId, leases)), tuple(tops))
 
 
-def grant(lease: int, scatter: ScatterId, rank: int, quantum: float = 0.1) -> Grant:
-    return Grant(LeaseId(lease), scatter, Rank(rank), quantum)
+def grant(
+    lease: int, scatter: ScatterId, rank: int, quantum: float = 0.1, *, ranks: tuple[int, ...] = ()
+) -> Grant:
+    return Grant(LeaseId(lease), scatter, Rank(rank), quantum, ranks)
+
+
+def on_nodes(*nodes: tuple[int, int], tokens: dict[str, int] | None = None) -> Scheduler:
+    """Make a scheduler with nodes of so many ranks and MiB each; ranks are numbered from 1."""
+    made = Scheduler(sum(ranks for ranks, _ in nodes), tokens)
+    rank = 0
+    for number, (ranks, memory) in enumerate(nodes):
+        for _ in range(ranks):
+            rank += 1
+            assert made.handle(RankJoined(Rank(rank), f"n{number}", memory)) == []
+    return made
 
 
 # --- a scatter at its leader ---------------------------------------------------------------------
@@ -76,10 +91,18 @@ def done(lease: int, chunk: int, first: int, count: int = 1, **details: object) 
     return Done(LeaseId(lease), ChunkId(chunk), first, count, **details)
 
 
-def give(
-    lease: int, chunk: int, first: int, count: int = 1, attempt: int = 1, *, rank: int = 1
+def give(  # noqa: PLR0913 - a table of arguments
+    lease: int,
+    chunk: int,
+    first: int,
+    count: int = 1,
+    attempt: int = 1,
+    *,
+    rank: int = 1,
+    executor: int = ANY_EXECUTOR,
 ) -> Give:
-    return Give(LeaseId(lease), Rank(rank), ChunkId(chunk), first, count, attempt)
+    made = ChunkId(chunk), first, count, attempt, ExecutorId(executor)
+    return Give(LeaseId(lease), Rank(rank), *made)
 
 
 def given(commands: list[Command]) -> list[Give]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mpipool.checkpoint.reading import read_records
     from mpipool.errors import (
+        Blocked,
         CheckpointError,
         CheckpointLocked,
         CheckpointMismatch,
@@ -24,19 +25,29 @@ if TYPE_CHECKING:
         UsageError,
         WorldLost,
     )
+    from mpipool.executor.handle import Handle
     from mpipool.executor.running import output, record
+    from mpipool.futures.future import BrokenPool, Future
+    from mpipool.futures.pool_executor import PoolExecutor
+    from mpipool.futures.registration import register_joblib
     from mpipool.launch import enter
-    from mpipool.pool import MapSummary, Pool
+    from mpipool.mapping import MapSummary
+    from mpipool.pool import Pool
 
 __all__ = [
+    "Blocked",
+    "BrokenPool",
     "CheckpointError",
     "CheckpointLocked",
     "CheckpointMismatch",
     "ExecutorDied",
+    "Future",
+    "Handle",
     "LockLost",
     "MapSummary",
     "MpipoolError",
     "Pool",
+    "PoolExecutor",
     "RemoteTraceback",
     "TaskError",
     "UnpicklableError",
@@ -46,15 +57,21 @@ __all__ = [
     "output",
     "read_records",
     "record",
+    "register_joblib",
 ]
 
 _HOMES = {
-    "MapSummary": "mpipool.pool",
+    "BrokenPool": "mpipool.futures.future",
+    "Future": "mpipool.futures.future",
+    "Handle": "mpipool.executor.handle",
+    "MapSummary": "mpipool.mapping",
     "Pool": "mpipool.pool",
+    "PoolExecutor": "mpipool.futures.pool_executor",
     "enter": "mpipool.launch",
     "output": "mpipool.executor.running",
     "read_records": "mpipool.checkpoint.reading",
     "record": "mpipool.executor.running",
+    "register_joblib": "mpipool.futures.registration",
 }
 
 

@@ -12,24 +12,40 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from mpipool.executor.process import SCRIPT, Death
+from mpipool.ganging import NEEDS_MPI, Ganging, Here, NotHere
 from mpipool.group import Member
-from mpipool.ids import BROKER, ExecutorId, Rank
+from mpipool.ids import BROKER, HERE, ExecutorId, Rank
+from mpipool.keeping import Keeping
 from mpipool.leading import Leading
 from mpipool.messages import (
     Abandon,
     Answer,
     Ask,
+    Assemble,
+    Assembled,
     Bye,
+    Cancel,
     Define,
+    Enter,
+    Fetch,
+    Fetched,
+    Forget,
     Items,
+    Keep,
     Leave,
+    Left,
     Lend,
+    LetGo,
     Message,
     Open,
     Recall,
+    Refuse,
+    Release,
+    Resume,
     RunTasks,
     Stop,
     TasksDone,
+    Wait,
 )
 from mpipool.recording import EVERY
 from mpipool.serving import ExecutorPool, Serving
@@ -41,6 +57,12 @@ if TYPE_CHECKING:
 
 REST: Final = 1.0
 """Seconds between two looks for executors which were idle for long."""
+
+
+_WORK: Final = (
+    TasksDone, RunTasks, Lend, Refuse, Define, Recall, Forget, Fetch, Fetched, Release,
+)  # fmt: skip
+"""Messages about work, which are dropped while the run ends."""
 
 
 class Agent:
@@ -56,6 +78,8 @@ class Agent:
         Returns monotonic seconds.
     broker : Broker, optional
         On rank 0.
+    here : callable, optional
+        Makes the rank's own process a place for tasks, given this agent as its listener.
     """
 
     def __init__(
@@ -64,12 +88,18 @@ class Agent:
         executors: Callable[[Agent], ExecutorPool],
         clock: Callable[[], float],
         broker: Broker | None = None,
+        here: Callable[[Agent], Here] | None = None,
     ) -> None:
         self.transport = transport
         self.member = Member()
         self.executors = executors(self)
         self.leading = Leading(transport, self.member, self._to_caller)
-        self.serving = Serving(transport, self.member, self.executors)
+        self.keeping = Keeping(transport, self._to_caller)
+        self.serving = Serving(transport, self.member, self.executors, self.keeping)
+        self.here = here(self) if here else NotHere(NEEDS_MPI)
+        self.ganging = Ganging(
+            transport, self.member, self.serving, self.leading.definitions, self.here
+        )
         self.broker = broker
         self.script: Script | None = None
         self.stop: Stop | None = None
@@ -88,12 +118,15 @@ class Agent:
         if self.stop is None:
             self._work(sender, message)
         match message:
-            case TasksDone() | RunTasks() | Lend() | Define() | Recall():
+            case _ if isinstance(message, _WORK):
                 pass  # work: done above, or dropped since the run ends
             case Answer():
                 self._answer(message)
+            case Assemble() | Assembled() | Enter() | Left():
+                self.ganging.take(sender, message, self._clock())
             case Stop():
                 self.stop = message
+                self.ganging.stop(self._clock())
             case Bye() if sender == BROKER and (self.broker is None or self.broker.over):
                 self.released = True
             case _:
@@ -101,33 +134,66 @@ class Agent:
                 self.broker.take(sender, message)
         self.serving.tell_if_blocked()
 
-    def _work(self, sender: Rank, message: Message) -> None:
+    def _work(self, sender: Rank, message: Message) -> None:  # noqa: C901 - a table
         match message:
             case TasksDone():
                 self.leading.done(sender, message, self._clock())
+            case RunTasks() if self.ganging.takes(message):
+                self.ganging.run(sender, message, self._clock())
             case RunTasks():
                 self.serving.run(sender, message)
             case Lend():
                 self.leading.lent(message, self._clock())
             case Define():
-                self.serving.define(sender, message)
+                if self.serving.define(sender, message):
+                    self.ganging.forget(message)
             case Recall():
                 self.serving.recall(message)
+                self.ganging.recall(message.lease, self._clock())
+            case Refuse():
+                self.leading.refused(message, self._clock())
+            case Forget():
+                self.serving.forget(message)
+            case Fetch():
+                self.keeping.asked(sender, message)
+            case Fetched():
+                self.keeping.fetched(message)
+            case Release():
+                self.keeping.released(message)
 
     # --- from the processes below ----------------------------------------------------------------
 
-    def heard(self, executor: ExecutorId, message: Message) -> None:
+    def heard(self, executor: ExecutorId, message: Message) -> None:  # noqa: C901 - a table
         """Take a message of an executor or of the script."""
         now = self._clock()
         match message:
             case TasksDone():
-                self.serving.done(executor, message, now)
+                if message.count:
+                    self.leading.let_go(executor, message.lease)
+                if executor == HERE:
+                    self.ganging.ended(message)
+                else:
+                    self.serving.done(executor, message, now)
             case Open():
                 self.leading.open(executor, message)
             case Items():
                 self.leading.extend(executor, message, now)
             case Abandon(request=request):
                 self.leading.abandon(executor, request, now)
+            case Wait(request=request):
+                self.leading.wait(executor, request, now)
+            case Resume(request=request):
+                self.leading.resume(executor, request)
+            case Cancel():
+                self.leading.cancel(executor, message, now)
+            case LetGo(lease=lease, context=context):
+                self.leading.let_go(executor, lease, context)
+            case Keep():
+                self.keeping.store(executor, message)
+            case Fetch():
+                self.keeping.fetch(executor, message)
+            case Release():
+                self.keeping.release(message.data)
             case Ask():
                 self._ask(executor, message)
             case Leave(exit_code=code):
@@ -153,9 +219,11 @@ class Agent:
         now = self._clock()
         if self.broker:
             self.broker.tick()
+        self.ganging.tick(now)
         if now >= self._next_flush:
             self._next_flush = now + EVERY
             self.flush()
+            self.serving.expire()
         if now >= self._next_rest:
             self._next_rest = now + REST
             self.serving.rest(now)
@@ -165,6 +233,12 @@ class Agent:
         records = self.leading.records.take()
         if records:
             self.transport.send(BROKER, records)
+
+    @property
+    def may_leave(self) -> bool:
+        """Whether the run ends, and no task has to end before."""
+        stop = self.stop
+        return stop is not None and not (stop.orderly and self.ganging.detains(self._clock()))
 
     def say_goodbye(self) -> None:
         """End the processes below, and send the last records."""
@@ -190,7 +264,9 @@ class Agent:
         self._to_caller(executor, passed_on)
 
     def _to_caller(self, executor: ExecutorId, message: Message) -> None:
-        if executor != SCRIPT:
+        if executor == HERE:
+            self.here.send(message)
+        elif executor != SCRIPT:
             self.executors.send(executor, message)
         elif self.script:
             self.script.send(message)

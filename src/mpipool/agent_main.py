@@ -18,19 +18,23 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from mpipool.agent import Agent
+from mpipool.executor.cores import Share, of_this_rank, parent_of
 from mpipool.executor.descendants import adopt_orphans, die_with_parent, outlive_parent
-from mpipool.executor.environment import SIZE, TRAFFIC, launched
+from mpipool.executor.environment import RANK, SIZE, TRAFFIC, for_user_code, launched, tokens
 from mpipool.executor.process import Executors, Watch
 from mpipool.executor.script import ScriptAbove, ScriptBelow
+from mpipool.ganging import NEEDS_MAIN_THREAD, NEEDS_MPI, Here, NotHere
 from mpipool.ids import BROKER
 from mpipool.loop import Loop
 from mpipool.messages import Hello, Stop
+from mpipool.node import memory_mib
 from mpipool.transport import Transport
-from mpipool.transport.local import local_world
+from mpipool.transport.local import LocalTransport, local_world
 
 if TYPE_CHECKING:
     from mpipool.broker import Broker
@@ -136,29 +140,56 @@ def serve(
     loop = Loop(agents, watch)
     spared: set[int] | None = None if in_place else set()
     preload = tuple(filter(None, arguments.preload.split(",")))
+    # A local world says nothing of its neighbours on the node, if there are any.
+    cpus = None if arguments.local else of_this_rank(os.environ, _launcher(arguments, in_place))
     os.environ[SIZE] = str(world[0].size)
     for transport in world:
         broker = _broker(transport, loop) if transport.rank == BROKER else None
         agents.append(
             Agent(
                 transport,
-                lambda agent: Executors(watch, agent, preload, spared),
+                lambda agent: Executors(watch, agent, preload, spared, cpus, agent.transport.rank),
                 time.monotonic,
                 broker,
+                partial(_here, transport, watch, in_place, cpus),
             )
         )
     if agents[0].broker:
         _begin_script(agents[0], watch, spared, arguments)
     for agent in agents:
-        agent.transport.send(BROKER, Hello(host=socket.gethostname(), pid=os.getpid()))
+        agent.transport.send(
+            BROKER, Hello(host=socket.gethostname(), pid=os.getpid(), memory=memory_mib())
+        )
         agent.executors.prepare()
     return loop.run()
+
+
+def _launcher(arguments: argparse.Namespace, in_place: bool) -> int:
+    """Return the process which started the rank; between it and us may be the script."""
+    parent = os.getppid()
+    return parent_of(parent) if arguments.script_fd is not None and not in_place else parent
+
+
+def _here(
+    transport: Transport, watch: Watch, in_place: bool, cpus: Share | None, agent: Agent
+) -> Here:
+    """Make the place for tasks which need the rank's own MPI."""
+    if in_place:
+        return NotHere(NEEDS_MAIN_THREAD)
+    if isinstance(transport, LocalTransport):
+        return NotHere(NEEDS_MPI)
+    from mpipool.executor.inline import Inline
+    from mpipool.transport.mpi import MpiTransport
+
+    assert isinstance(transport, MpiTransport)
+    environment = for_user_code(os.environ, *(cpus or ())) | {RANK: str(transport.rank)}
+    return Inline(watch, agent, transport.communicator, transport.allows_gangs, environment)
 
 
 def _broker(transport: Transport, loop: Loop) -> Broker:
     from mpipool.broker import Broker  # only rank 0 pays for SQLite
 
-    return Broker(transport, time.monotonic, loop.wake)
+    return Broker(transport, time.monotonic, loop.wake, tokens(os.environ))
 
 
 def _begin_script(

@@ -7,7 +7,7 @@ import os
 import pickle
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from mpipool.checkpoint.database import Checkpoint, Found
@@ -21,6 +21,7 @@ from mpipool.messages import (
     Blocked,
     Buffer,
     Bye,
+    Despair,
     Hello,
     Lend,
     Message,
@@ -29,14 +30,19 @@ from mpipool.messages import (
     Stop,
     Want,
 )
+from mpipool.messages import Refuse as Refused
+from mpipool.needs import unpack as unpack_needs
 from mpipool.recording import unpack
 from mpipool.scheduler import (
     CoreBlocked,
     DemandChanged,
     Event,
+    Grant,
     LeaseReturned,
     RankJoined,
+    Refuse,
     Scheduler,
+    TokensProvided,
 )
 from mpipool.transport import Transport
 
@@ -58,6 +64,8 @@ class Broker:
         Returns monotonic seconds.
     wake : callable
         Wakes the loop of this process from another thread.
+    tokens : mapping, optional
+        The named tokens of the run.
 
     Attributes
     ----------
@@ -70,9 +78,14 @@ class Broker:
     """
 
     def __init__(
-        self, transport: Transport, clock: Callable[[], float], wake: Callable[[], None]
+        self,
+        transport: Transport,
+        clock: Callable[[], float],
+        wake: Callable[[], None],
+        tokens: Mapping[str, int] | None = None,
     ) -> None:
-        self.scheduler = Scheduler()
+        self._root_works = transport.size <= ROOT_WORKS_UP_TO
+        self.scheduler = Scheduler(transport.size - (not self._root_works), tokens)
         self.exit_code: int | None = None
         self.over = False
         self._transport = transport
@@ -96,10 +109,13 @@ class Broker:
             case Records():
                 if self._recorder:
                     self._recorder.append(unpack(message, self._folder))
-            case Hello(host=host, pid=pid):
-                self._join(sender, host, pid)
+            case Hello():
+                self._join(sender, message)
             case Ask():
                 self._answer(sender, message)
+            case Despair(reason=reason):
+                _say(f"the run can't go on: {reason}")
+                self.stop(1, orderly=False)
             case Bye():
                 self._present.discard(sender)
             case _:
@@ -107,11 +123,20 @@ class Broker:
 
     def _schedule(self, sender: Rank, message: Want | Return | Blocked) -> None:
         match message:
-            case Want(scatter=scatter, path=path, queued=queued, seconds=seconds, closed=closed):
+            case Want():
                 self._note_scatter(message)
-                event: Event = DemandChanged(scatter, path, queued, seconds, closed)
-            case Return(lease=lease, queued=queued, seconds=seconds):
-                event = LeaseReturned(lease, queued, seconds)
+                event: Event = DemandChanged(
+                    message.scatter,
+                    message.path,
+                    message.queued,
+                    message.seconds,
+                    message.closed,
+                    unpack_needs(message.needs),
+                    tuple(map(Rank, message.pins)),
+                    message.parent or None,
+                )
+            case Return(lease=lease, queued=queued, seconds=seconds, pins=pins):
+                event = LeaseReturned(lease, queued, seconds, tuple(map(Rank, pins)))
             case Blocked(leases=leases, tops=tops):
                 event = CoreBlocked(sender, frozenset(leases), tops)
         self._place(event)
@@ -119,19 +144,16 @@ class Broker:
     def _place(self, event: Event) -> None:
         if self.exit_code is not None:
             return  # nothing new is begun
-        for grant in self.scheduler.handle(event):
-            lend = Lend(
-                lease=grant.lease, scatter=grant.scatter, rank=grant.rank, quantum=grant.quantum
-            )
-            self._transport.send(leader_of(grant.scatter), lend)
+        for command in self.scheduler.handle(event, self._clock()):
+            self._transport.send(leader_of(command.scatter), _told(command))
 
-    def _join(self, rank: Rank, host: str, pid: int) -> None:
-        self._ranks[rank] = (host, pid)
+    def _join(self, rank: Rank, hello: Hello) -> None:
+        self._ranks[rank] = (hello.host, hello.pid)
         self._present.add(rank)
         if self._recorder:
-            self._recorder.add_ranks([(rank, host, pid)])
-        if rank != BROKER or self._transport.size <= ROOT_WORKS_UP_TO:
-            self._place(RankJoined(rank))
+            self._recorder.add_ranks([(rank, hello.host, hello.pid)])
+        if rank != BROKER or self._root_works:
+            self._place(RankJoined(rank, hello.host, hello.memory))
 
     # --- the checkpoint --------------------------------------------------------------------------
 
@@ -157,6 +179,9 @@ class Broker:
 
         if ask.question == "attach":
             self._attach(facts, reply)
+        elif ask.question == "provide":
+            self._place(TokensProvided(facts["tokens"]))
+            reply(({}, []))
         elif self._recorder is None:
             reply(UsageError("no checkpoint is attached to this run"))
         else:
@@ -225,6 +250,15 @@ class Broker:
         for rank in range(self._transport.size):
             self._transport.send(Rank(rank), Bye())
         self.over = True
+
+
+def _told(command: Grant | Refuse) -> Message:
+    """Write a decision of the scheduler for the leader."""
+    match command:
+        case Grant(lease, scatter, rank, quantum, ranks):
+            return Lend(lease=lease, scatter=scatter, rank=rank, quantum=quantum, ranks=ranks)
+        case Refuse(scatter, reason):
+            return Refused(scatter=scatter, reason=reason)
 
 
 def _find(checkpoint: Checkpoint, facts: dict[str, Any]) -> tuple[list[Any], list[bytes]]:

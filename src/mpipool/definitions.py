@@ -7,8 +7,9 @@ again and again.
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
-from typing import Final
+from typing import Any, Final
 
 from mpipool.ids import Rank
 from mpipool.messages import Define, Open
@@ -40,14 +41,14 @@ class Definitions:
         self._uses[digest] = self._uses.get(digest, 0) + 1
         self._unused.pop(digest, None)
 
-    def send(self, rank: Rank, opening: Open) -> None:
+    def send(self, rank: Rank, opening: Open | Define) -> None:
         """Send a scatter's function to a rank that does not have it."""
         ranks = self._ranks.setdefault(opening.digest, set())
         if rank not in ranks:
             ranks.add(rank)
             self._transport.send(rank, Define(digest=opening.digest, parts=opening.parts))
 
-    def end_use(self, opening: Open) -> None:
+    def end_use(self, opening: Open | Define) -> None:
         """Note that a scatter is over; let ranks forget what is large or was not used for long."""
         digest = opening.digest
         self._uses[digest] -= 1
@@ -73,9 +74,17 @@ class Known:
     def __init__(self) -> None:
         self._definitions: dict[bytes, Define] = {}
         self._leaders: dict[bytes, set[Rank]] = {}
+        self._shared: dict[bytes, dict[str, Any]] = {}
 
     def __getitem__(self, digest: bytes) -> Define:
         return self._definitions[digest]
+
+    def shared(self, digest: bytes) -> dict[str, Any]:
+        """Return what the tasks of a function share; empty if it was forgotten."""
+        if digest not in self._shared:
+            define = self._definitions.get(digest)
+            self._shared[digest] = json.loads(bytes(define.parts[0])) if define else {}
+        return self._shared[digest]
 
     def take(self, leader: Rank, define: Define) -> bool:
         """Take a definition in or let one go; return whether it was forgotten."""
@@ -89,4 +98,5 @@ class Known:
             return False
         del self._leaders[define.digest]
         self._definitions.pop(define.digest, None)
+        self._shared.pop(define.digest, None)
         return True

@@ -21,17 +21,23 @@ class UnpicklableError(MpipoolError, TypeError):
     Attributes
     ----------
     what : str
-        Which object, for example ``"item 3"`` or ``"the result"``.
+        Which object, for example ``"the item of task 3 of measure"`` or ``"the result"``.
     reason : str
         What the pickler said.
+    path : str
+        How to get from there to the object at fault, for example ``"result.catalog._lock"``;
+        empty where it was not found.
+    kind : str
+        The type of the object at fault.
     """
 
-    def __init__(self, what: str, reason: str) -> None:
-        super().__init__(what, reason)
-        self.what, self.reason = what, reason
+    def __init__(self, what: str, reason: str, path: str = "", kind: str = "") -> None:
+        super().__init__(what, reason, path, kind)
+        self.what, self.reason, self.path, self.kind = what, reason, path, kind
 
     def __str__(self) -> str:
-        return f"{self.what} can't be sent to another process: {self.reason}"
+        fault = f" (at fault is {self.path}, of type {self.kind})" if self.path else ""
+        return f"{self.what} can't be sent to another process: {self.reason}{fault}"
 
 
 class TaskError(MpipoolError):
@@ -58,6 +64,10 @@ class TaskError(MpipoolError):
 
 class ExecutorDied(TaskError):
     """The process that ran the task ended: a signal, ``os._exit``, the kernel's memory killer."""
+
+
+class Blocked(TaskError):
+    """A task was not run, since another failed which it waited for; that is the ``__cause__``."""
 
 
 class RemoteTraceback(Exception):

@@ -130,6 +130,21 @@ def connect(workers: int | None = None) -> Caller:
     return existing
 
 
+def connect_for(most: int | None) -> Caller:
+    """Return the caller of this process for an executor.
+
+    Parameters
+    ----------
+    most : int, optional
+        How many ranks to start if the world begins here, without mpiexec: the CPUs of this process
+        if nothing is said. In a world that is there they are what they are.
+    """
+    there = caller.installed() or SCRIPT_FD in os.environ or launched(os.environ)
+    if there or _mpi_is_initialized():
+        return connect()
+    return connect(most or len(os.sched_getaffinity(0)))
+
+
 def _begin(workers: int | None) -> Caller:
     if SCRIPT_FD in os.environ:
         end = socket.socket(fileno=int(os.environ.pop(SCRIPT_FD)))
@@ -159,7 +174,7 @@ def _serve_in_place() -> Caller:
     ours, theirs = socketpair()
     transport = MpiTransport(finalizes=False)
     arguments = argparse.Namespace(
-        preload=os.environ.get(PRELOAD, ""), run=None, script_fd=theirs.detach()
+        preload=os.environ.get(PRELOAD, ""), run=None, local=None, script_fd=theirs.detach()
     )
 
     def serve() -> None:
@@ -177,7 +192,7 @@ def _serve_in_place() -> Caller:
     thread = threading.Thread(target=serve, name="mpipool-agent", daemon=True)
     thread.start()
     channel = BlockingChannel(ours)
-    atexit.register(_leave, os.getpid(), channel, thread.join)
+    _leave_at_exit(channel, thread.join)
     return Caller(channel, size=transport.size)
 
 
@@ -193,7 +208,7 @@ def _start_agent(local: list[str], size: int) -> Caller:
         del os.environ[name]
     channel = BlockingChannel(ours)
     wait = agent.wait if local else partial(_end_like, agent)
-    atexit.register(_leave, os.getpid(), channel, wait)
+    _leave_at_exit(channel, wait)
     return Caller(channel, size=size)
 
 
@@ -207,6 +222,36 @@ def _end_like(agent: subprocess.Popen[bytes]) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+_leaving: list[Callable[[], None]] = []
+"""How this process leaves the world that it has begun, while it has not."""
+
+
+def _leave_at_exit(channel: BlockingChannel, wait: Callable[[], object]) -> None:
+    _leaving.append(partial(_leave, os.getpid(), channel, wait))
+    atexit.register(_leaving[0])
+
+
+def leave() -> None:
+    """End the world now, while the script goes on; a script below an agent ends with it only."""
+    while _leaving:
+        atexit.unregister(_leaving[0])
+        _leaving.pop()()
+
+
+def serve_and_return() -> None:
+    """Serve as a rank other than 0 until the run is over, and go on then.
+
+    MPI can't be used afterwards, unless the program had initialised it before.
+    """
+    if _mpi_is_initialized():
+        with contextlib.suppress(SystemExit):
+            _serve_in_place()
+        return
+    sys.stdout.flush()
+    command = [*_AGENT, *_preload(), "--run"]
+    _end_like(subprocess.Popen(command, pass_fds=_launcher_descriptors()))
 
 
 def _leave(script: int, channel: BlockingChannel, wait: Callable[[], object]) -> None:

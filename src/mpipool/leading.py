@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable
 from math import inf
 from typing import Any
 
+from mpipool.caching import Scope
 from mpipool.definitions import Definitions
 from mpipool.executor.running import publish
 from mpipool.group import Member, Scatter, events
-from mpipool.ids import BROKER, ExecutorId, LeaseId, Rank, ScatterId, is_own, scatter_id
+from mpipool.ids import (
+    BROKER,
+    GONE,
+    NO_LEASE,
+    ExecutorId,
+    LeaseId,
+    Rank,
+    ScatterId,
+    is_own,
+    scatter_id,
+)
 from mpipool.led import Led
 from mpipool.messages import (
+    Began,
+    Buffer,
+    Cancel,
+    Cancelled,
+    Forget,
     Items,
     Lend,
     Message,
     Open,
     Recall,
+    Refuse,
+    Refused,
     Results,
     Return,
     RunTasks,
@@ -55,7 +74,14 @@ class Leading:
         self._to_caller = to_caller
         self._serial = 0
         self._own_leases = 0
+        self._scopes: dict[tuple[ExecutorId, LeaseId, str], Scope] = {}
+        """The latest caches which a task has had made: by its process, its lease and the context."""
         self._definitions = Definitions(transport)
+
+    @property
+    def definitions(self) -> Definitions:
+        """The functions which this rank has sent."""
+        return self._definitions
 
     # --- what callers say ------------------------------------------------------------------------
 
@@ -63,28 +89,69 @@ class Leading:
         """Begin a scatter."""
         self._serial += 1
         scatter = scatter_id(self._transport.rank, self._serial)
-        entry = self._member.entries.get(owner)
+        entry = self._member.entry(opening.lease, owner)
         path = (*entry.path, scatter) if entry else (scatter,)
-        led = Led(scatter, path, owner, opening, Scatter(opening.retries))
+        led = Led(scatter, path, owner, entry, opening, Scatter(opening.retries))
         self.scatters[scatter] = led
         self._definitions.use(opening.digest)
-        if entry:
-            self._member.waits(owner, scatter)
-            self._own_leases += 1
-            led.own_lease = LeaseId(-self._own_leases)
-            self._member.lend_own_core(owner, led.own_lease)
+        if opening.previous:
+            led.scope = self._scopes.get((owner, opening.lease, opening.context))
+        if led.scope:
+            led.scope.calls.append(led)
+
 
     def extend(self, owner: ExecutorId, items: Items, now: float) -> None:
         """Take in items of a scatter; with the first of them its own rank begins."""
         led = self._find(owner, items.request)
         if led is None:
             return  # it was given up meanwhile
-        sizes, packed = items.parts
-        count = led.backlog.add(sizes, packed)
-        self._handle(led, events.Extended(count, len(packed), items.last), now)
-        if count and led.own_lease:
-            lease, led.own_lease = led.own_lease, None
+        sizes, *known, packed = items.parts
+        first, count = led.backlog.count, led.backlog.add(sizes, packed)
+        costs, homes = _known(*known) if known else ((), ())
+        pins = led.scope.pins(first, count) if led.scope else ()
+        event = events.Extended(count, len(packed), items.last, costs, homes, pins)
+        self._handle(led, event, now)
+        expected = led.scope.calls[0].backlog.count if led.scope else led.backlog.count
+        if items.last and led.backlog.count != expected:
+            reason = f"previous=True with {led.backlog.count} items: there are {expected} caches"
+            self.refused(Refuse(scatter=led.scatter, reason=reason), now)
+            return
+        self._lend_own_core(led, now)
+
+    def wait(self, owner: ExecutorId, request: int, now: float) -> None:
+        """Note that the task which opened a scatter waits for it, and lend it the core."""
+        led = self._find(owner, request)
+        if led and led.entry:
+            led.waited_for = True
+            self._member.waits(led.entry, led.scatter)
+            self._lend_own_core(led, now)
+
+    def resume(self, owner: ExecutorId, request: int) -> None:
+        """Note that the task which opened a scatter does not wait for it any more."""
+        led = self._find(owner, request)
+        if led and led.entry:
+            led.waited_for = False
+            self._member.resumes(led.entry, led.scatter)
+
+    def _lend_own_core(self, led: Led, now: float) -> None:
+        """Let a scatter have the core of the task that waits for it, unless that is used.
+
+        When it is free again, the broker lends it like any other.
+        """
+        plain = led.waited_for and not led.opening.needs
+        if led.entry and plain and led.machine.waiting.open and self._member.rests:
+            self._own_leases += 1
+            lease = LeaseId(-self._own_leases)
+            self._member.lend_own_core(led.entry, lease)
             self._handle(led, events.Lent(lease, self._transport.rank, inf), now)
+
+    def cancel(self, owner: ExecutorId, cancel: Cancel, now: float) -> None:
+        """Drop those tasks of a scatter which were not given to a rank yet."""
+        led = self._find(owner, cancel.request)
+        if led:
+            self._handle(led, events.Cancelled(cancel.first, cancel.count), now)
+        else:
+            self._to_caller(owner, Cancelled(request=cancel.request, tasks=()))
 
     def abandon(self, owner: ExecutorId, request: int, now: float) -> None:
         """Drop a scatter which its caller gave up."""
@@ -92,8 +159,24 @@ class Leading:
         if led:
             self._handle(led, events.Abandoned(), now)
 
+    def let_go(self, owner: ExecutorId, lease: LeaseId, context: str | None = None) -> None:
+        """Let the caches of a context go, or all which a task has had made: it is over."""
+        for key in [key for key in self._scopes if key[:2] == (owner, lease)]:
+            if context in {None, key[2]}:
+                self._forget(self._scopes.pop(key))
+
+    def _forget(self, scope: Scope) -> None:
+        for rank in scope.ranks:
+            self._transport.send(rank, Forget(scope=scope.origin))
+        for call in scope.calls:
+            if call.scatter not in self.scatters:
+                self._definitions.end_use(call.opening)
+            call.scope = None
+
     def owner_died(self, owner: ExecutorId, now: float) -> None:
         """Drop what a dead process had opened."""
+        for _, lease, _ in [key for key in self._scopes if key[0] == owner]:
+            self.let_go(owner, lease)
         for led in list(self.scatters.values()):
             if led.owner == owner and not led.machine.complete:
                 self._handle(led, events.Abandoned(), now)
@@ -112,13 +195,28 @@ class Leading:
         if led is None:
             self._transport.send(BROKER, Return(lease=lend.lease, queued=0, seconds=0.0))
             return
+        if lend.ranks:
+            led.cores[lend.lease] = lend.ranks
         self._handle(led, events.Lent(lend.lease, lend.rank, lend.quantum), now)
+
+    def refused(self, refuse: Refuse, now: float) -> None:
+        """Drop a scatter which can never run, and tell its caller why."""
+        led = self.scatters.get(refuse.scatter)
+        if led and not led.machine.complete:
+            refused = Refused(request=led.opening.request, reason=refuse.reason)
+            self._to_caller(led.owner, refused)
+            self._handle(led, events.Abandoned(), now)
 
     def done(self, sender: Rank, report: TasksDone, now: float) -> None:
         """Take in outcomes."""
         led = self.scatters[report.scatter]
         outcomes = Outcomes(report.first, report.parts)
         attempt = led.machine.attempt(report.lease, report.chunk)
+        gone = report.executor == GONE
+        if report.cached:
+            self._scope(led).fill(report.cached, sender, report.executor)
+        if gone and led.scope:
+            led.scope.lose(report.first, report.back)
         failed: tuple[int, ...] = ()
         lost: tuple[int, ...] = ()
         redo: tuple[int, ...] = ()
@@ -131,9 +229,17 @@ class Leading:
             self.records.add(led, sender, attempt, outcomes)
         event = events.Done(
             report.lease, report.chunk, report.first, report.count, report.back,
-            failed, lost, redo, report.busy, report.leave,
+            failed, lost, redo, report.busy, report.leave, gone,
         )  # fmt: skip
         self._handle(led, event, now, outcomes)
+
+    def _scope(self, led: Led) -> Scope:
+        if led.scope is None:
+            opening = led.opening
+            self.let_go(led.owner, opening.lease, opening.context)
+            led.scope = Scope(led.scatter, [led])
+            self._scopes[led.owner, opening.lease, opening.context] = led.scope
+        return led.scope
 
     def _keys(self, led: Led, indices: tuple[int, ...], attempt: int) -> dict[int, dict[str, Any]]:
         """Return the keys of failed tasks: an executor that died could not say them."""
@@ -153,20 +259,19 @@ class Leading:
             self._perform(led, command, outcomes)
         if led.machine.complete and led.waited_for:
             led.waited_for = False
-            if led.own_lease:
-                self._member.own_core_is_back(led.own_lease)
-            if led.owner in self._member.entries:
-                self._member.resumes(led.owner)
+            if led.entry:
+                self._member.resumes(led.entry, led.scatter)
         if led.machine.over:
             del self.scatters[led.scatter]
-            self._definitions.end_use(led.opening)
+            if led.scope is None:  # or its function is needed as long as the caches are
+                self._definitions.end_use(led.opening)
 
     def _perform(self, led: Led, command: events.Command, outcomes: Outcomes | None) -> None:
         match command:
             case events.Give():
                 self._give(led, command)
-            case events.Release(lease, queued, seconds):
-                self._release(lease, queued, seconds)
+            case events.Release():
+                self._release(led, command)
             case events.Demand():
                 self._want(led, command)
             case events.Deliver(first, count):
@@ -174,9 +279,15 @@ class Leading:
                 self._deliver(led, outcomes.cut(first, count))
             case events.End(lease, rank):
                 self._transport.send(rank, Recall(lease=lease))
+            case events.Drop(tasks):
+                self._to_caller(led.owner, Cancelled(request=led.opening.request, tasks=tasks))
+                for index in tasks:
+                    led.backlog.release(index, 1)
 
     def _give(self, led: Led, give: events.Give) -> None:
-        self._definitions.send(give.rank, led.opening)
+        lineage = led.scope.lineage(led, give.first, give.count) if led.scope else []
+        for call in (*(earlier for earlier, _ in lineage), led):
+            self._definitions.send(give.rank, call.opening)
         self._transport.send(
             give.rank,
             RunTasks(
@@ -188,15 +299,26 @@ class Leading:
                 first=give.first,
                 count=give.count,
                 attempt=give.attempt,
-                parts=led.backlog.cut(give.first, give.count),
+                scope=led.scope.origin if led.scope else led.scatter,
+                executor=give.executor,
+                lineage=b"".join(earlier.opening.digest for earlier, _ in lineage),
+                cores=led.cores.get(give.lease, ()),
+                parts=sum((items for _, items in lineage), led.backlog.cut(give.first, give.count)),
             ),
         )
+        if led.opening.watched:
+            began = Began(request=led.opening.request, first=give.first, count=give.count)
+            self._to_caller(led.owner, began)
 
-    def _release(self, lease: LeaseId, queued: int, seconds: float) -> None:
-        if is_own(lease):
-            self._member.own_core_is_back(lease)
-        else:
-            self._transport.send(BROKER, Return(lease=lease, queued=queued, seconds=seconds))
+    def _release(self, led: Led, release: events.Release) -> None:
+        led.cores.pop(release.lease, None)
+        if is_own(release.lease):
+            self._member.own_core_is_back(release.lease)
+            return
+        returned = Return(
+            lease=release.lease, queued=release.queued, seconds=release.seconds, pins=release.pins
+        )
+        self._transport.send(BROKER, returned)
 
     def _want(self, led: Led, demand: events.Demand) -> None:
         self._transport.send(
@@ -209,6 +331,9 @@ class Leading:
                 tasks=demand.tasks,
                 stage=led.opening.stage,
                 closed=demand.closed,
+                pins=demand.pins,
+                needs=led.opening.needs,
+                parent=led.entry.root if led.entry else NO_LEASE,
             ),
         )
 
@@ -220,4 +345,10 @@ class Leading:
             parts=outcomes.parts,
         )
         self._to_caller(led.owner, results)
-        led.backlog.release(outcomes.first, len(outcomes))
+        if led.scope is None:
+            led.backlog.release(outcomes.first, len(outcomes))
+
+
+def _known(costs: Buffer, homes: Buffer) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    """Unpack what is known of items."""
+    return tuple(array("d", bytes(costs))), tuple(array("q", bytes(homes)))

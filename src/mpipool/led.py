@@ -6,7 +6,8 @@ from array import array
 from bisect import bisect_right
 from dataclasses import dataclass, field
 
-from mpipool.group import Scatter
+from mpipool.caching import Scope
+from mpipool.group import Entry, Scatter
 from mpipool.ids import ExecutorId, LeaseId, ScatterId
 from mpipool.messages import Buffer, Open
 
@@ -91,10 +92,14 @@ class Led:
     path: tuple[ScatterId, ...]
     owner: ExecutorId
     """The executor whose task opened it."""
+    entry: Entry | None
+    """The entry of that task; None for the script's."""
     opening: Open
     machine: Scatter
     backlog: Backlog = field(default_factory=Backlog)
-    own_lease: LeaseId | None = None
-    """The owner's core, kept for the scatter until its first items are there."""
-    waited_for: bool = True
-    """Whether the owner's task is blocked until it is complete."""
+    waited_for: bool = False
+    """Whether the owner's task is blocked until something comes of it."""
+    scope: Scope | None = None
+    """The caches of its tasks, once there are some."""
+    cores: dict[LeaseId, tuple[int, ...]] = field(default_factory=dict)
+    """By lease, the ranks of a gang, or those whose cores its threads may use."""

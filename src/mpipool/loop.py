@@ -3,6 +3,8 @@
 After any activity it looks again at once for 250 µs; then it sleeps for a quarter of the time for
 which nothing has happened, up to what the transport allows. So an answer that comes soon is taken
 soon, and an idle rank uses less than 1 % of a core.
+
+While a task of a gang has the main thread, the loop goes on in a thread of its own.
 """
 
 from __future__ import annotations
@@ -10,8 +12,10 @@ from __future__ import annotations
 import os
 import select
 import sys
+import threading
 import time
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from mpipool.agent import Agent
@@ -23,6 +27,9 @@ SPIN: Final = 250e-6
 SHORTEST_SLEEP: Final = 50e-6
 EVERY: Final = 0.01
 """Seconds between two looks at what is due."""
+LAST_SECONDS: Final = 1.0
+"""For which the end of the run waits for the main thread once everybody has said goodbye."""
+HELD_UP: Final = "mpipool: a task of a gang does not end; this rank ends without it"
 PARENT_EVERY: Final = 0.5
 """Seconds between two looks whether the launcher is still there."""
 
@@ -48,13 +55,27 @@ class Loop:
         os.read(self._waker, 4096)
 
     def run(self) -> Stop:
-        """Serve until the run is over; return how it ended."""
+        """Serve until the run is over; return how it ended. In the main thread."""
         for agent in self._agents:
             if agent.transport.doorbell is not None:
                 # Who saw us asleep may ring when we are up again: the bell is silenced here too.
                 self._watch.add(agent.transport.doorbell, agent.transport.wakes)
+        here = self._agents[0].here
+        while not self._is_over:
+            self._serve(lambda: here.due)
+            if here.due:
+                self._step_aside()
+        assert self._agents[0].stop
+        return self._agents[0].stop
+
+    @property
+    def _is_over(self) -> bool:
+        return len(self._left) == len(self._agents)
+
+    def _serve(self, is_to_end: Callable[[], bool]) -> None:
+        """Serve until the run is over, or something else wants this thread to end."""
         last = tick = parent = time.monotonic()
-        while len(self._left) < len(self._agents):
+        while not (self._is_over or is_to_end()):
             busy = self._step()
             now = time.monotonic()
             if now - tick > EVERY:
@@ -65,8 +86,38 @@ class Loop:
                 self._require_parent()
             if busy or self._sleep(now - last):
                 last = time.monotonic()
-        assert self._agents[0].stop
-        return self._agents[0].stop
+
+    def _step_aside(self) -> None:
+        """Let a task have the main thread; serve in another one as long as it runs."""
+        agent = self._agents[0]
+        back = threading.Event()
+        aside = threading.Thread(
+            target=self._serve_aside, args=(back,), name="mpipool-agent", daemon=True
+        )
+        aside.start()
+        agent.here.run()
+        back.set()
+        self.wake()
+        aside.join()
+        agent.ganging.main_thread_is_free()
+
+    def _serve_aside(self, back: threading.Event) -> None:
+        """Serve until the main thread is back."""
+        try:
+            self._serve(back.is_set)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)  # as if it had happened in the main thread, which is not to be had
+        if not self._is_over:
+            return
+        stop = self._agents[0].stop
+        assert stop
+        # Everything is on disk. But MPI can't be left while code is in it.
+        if back.wait(LAST_SECONDS if stop.orderly else 0):
+            return
+        if stop.orderly:  # or the broker has said why
+            print(HELD_UP, file=sys.stderr, flush=True)
+        os._exit(stop.exit_code or 1)
 
     def _step(self) -> bool:
         busy = self._watch.poll()
@@ -80,7 +131,7 @@ class Loop:
         for agent in self._agents:
             agent.tick()
             rank = agent.transport.rank
-            if agent.stop is not None and rank not in self._stopping:
+            if agent.may_leave and rank not in self._stopping:
                 self._stopping.add(rank)
                 agent.say_goodbye()
             if agent.released:

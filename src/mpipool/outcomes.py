@@ -11,6 +11,7 @@ from mpipool.task import (
     DONE,
     ENTRY,
     FAILED,
+    KEPT,
     KEPT_IN_RECORD,
     REDO,
     Entry,
@@ -77,6 +78,23 @@ class Outcomes:
                 outcome = Outcome(entry, memoryview(encoded), outcome.result)
             completed.append(outcome)
         return Outcomes(self.first, pack(completed))
+
+    def kept(self, keep: Callable[[Buffer], int]) -> Parts:
+        """Return the parts with, in place of results, where these are kept.
+
+        Parameters
+        ----------
+        keep : callable
+            Keeps a result, and returns its data id.
+        """
+        batch = []
+        for outcome in self:
+            if outcome.entry.state == DONE:
+                reference = KEPT.pack(keep(outcome.result), len(outcome.result))
+                entry = outcome.entry._replace(result=KEPT.size)
+                outcome = Outcome(entry, outcome.details, memoryview(reference))
+            batch.append(outcome)
+        return pack(batch)
 
     def published(self, publish: Callable[[str, str], None]) -> Outcomes:
         """Publish what the tasks have put out; tasks whose outputs can't be published failed.

@@ -6,45 +6,25 @@ import functools
 import json
 import os
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from importlib import import_module
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from mpipool import keys
+from mpipool.contexts import WithContext
 from mpipool.errors import UsageError
-from mpipool.executor.caller import Attachment, Caller
-from mpipool.executor.stream import Call
+from mpipool.executor.caller import Attachment
+from mpipool.executor.handle import Handle
+from mpipool.futures.with_futures import WithFutures
 from mpipool.launch import connect
 from mpipool.lazily import Settled, settle
-from mpipool.resume import Resumed, identify, resume
-
-Progress = Callable[[int, int, int], None]
-
-
-@dataclass(slots=True)
-class MapSummary:
-    """What a map did."""
-
-    tasks: int = 0
-    reused: int = 0
-    """Tasks which the checkpoint knew as done."""
-    done: int = 0
-    failed: int = 0
-    wall: float = 0.0
-    """Seconds."""
-    busy: float = 0.0
-    """Seconds which the tasks took, together."""
-    ranks: int = 1
-
-    @property
-    def utilisation(self) -> float:
-        """Fraction of the ranks' time in which tasks ran."""
-        return self.busy / (self.wall * self.ranks) if self.wall else 0.0
+from mpipool.mapping import MapSummary, make_call, run, wait_for
+from mpipool.options import LAZY, Options, check
 
 
-class Pool:
+class Pool(WithContext, WithFutures):
     """The ranks of whoever asks: all of them in the script, the group inside a task.
 
     In a script the first pool starts the world. Code written for one level runs at every other:
@@ -52,6 +32,9 @@ class Pool:
 
     Parameters
     ----------
+    context : str, optional
+        Name of a context: what it stores, and the caches which its tasks leave, are apart from
+        those of other contexts. A number is taken for ``workers``.
     workers : int, optional
         How many ranks to start when there is no mpiexec; 1 if it is not given. They are local
         processes.
@@ -63,6 +46,9 @@ class Pool:
         refused.
     take_over : bool
         Take the database from a run on another host of which nobody can say whether it lives.
+    resources : mapping, optional
+        Named tokens of the run, for ``resources=`` of its calls: ``{"io": 32}`` lets at most 32
+        tasks at once hold an ``io``. Only the script can give some.
 
     Raises
     ------
@@ -83,28 +69,45 @@ class Pool:
 
     def __init__(
         self,
-        workers: int | None = None,
+        context: str | int | None = None,
         *,
+        workers: int | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         config: Mapping[str, Any] | None = None,
         take_over: bool = False,
+        resources: Mapping[str, int] | None = None,
     ) -> None:
+        if isinstance(context, int):
+            context, workers = None, context
         if workers is not None and (not isinstance(workers, int) or workers < 1):
             raise UsageError(f"Pool(workers={workers!r}): that is a number from 1 up")
-        self._caller: Caller = connect(workers)
+        super().__init__(connect(workers), context or "")
         self.last_map = MapSummary()
         """What the last map did."""
-        if checkpoint is not None and self._caller.in_task:
-            raise UsageError("only the script can attach a checkpoint; tasks share that of the run")
+        if self._caller.in_task and not (checkpoint is None and resources is None):
+            raise UsageError("only the script can give a run its checkpoint and its resources")
         if checkpoint is not None:
             self._attach(checkpoint, config, take_over)
         elif config is not None or take_over:
             raise UsageError("config= and take_over= make sense only with checkpoint=")
+        if resources is not None:
+            self._provide(resources)
 
     @property
     def size(self) -> int:
         """Number of ranks in the world."""
         return self._caller.size
+
+    @property
+    def comm(self) -> Any:
+        """The communicator of the gang whose task asks: an ``mpi4py.MPI.Intracomm``.
+
+        None in the script, and in tasks without ``ranks=``. It has the members alone, the first
+        of them (whose result counts) as rank 0, and is freed when the task has ended.
+        """
+        if self._caller.comm is None and self._caller.alone:  # without mpiexec
+            return import_module("mpi4py.MPI").COMM_SELF
+        return self._caller.comm
 
     def __enter__(self) -> Self:
         return self
@@ -116,21 +119,19 @@ class Pool:
         trace: TracebackType | None,
     ) -> None:
         """Wait until all records of this pool are on disk."""
-        if self._caller.attachment.recorded and kind is None:
+        if kind is None:
+            self.shutdown()
+
+    def shutdown(self) -> None:
+        """Wait until all records are on disk. The ranks stay until the script ends."""
+        if self._caller.attachment.recorded:
             self._caller.ask("sync")
 
-    def map(  # noqa: PLR0913 - each is independent, keyword-only and documented
+    def map(
         self,
         function: Callable[..., Any],
         items: Iterable[Any],
-        *,
-        stage: str = "",
-        key: Callable[[Any], Any] | None = None,
-        version: str = "",
-        config: Any = None,
-        retries: int = 0,
-        errors: str = "raise",
-        progress: Progress | None = None,
+        **options: Unpack[Options],
     ) -> list[Any]:
         """Call ``function(item)`` for each item, on whatever ranks there are.
 
@@ -139,7 +140,7 @@ class Pool:
         function : callable
             Lambdas, closures and functions of ``__main__`` are allowed.
         items : iterable
-            What can be pickled.
+            What can be pickled. Of a `Handle`, the function gets the value.
         stage : str
             Name of the kind of task: in records, in errors, and part of the key.
         key : callable, optional
@@ -151,11 +152,37 @@ class Pool:
             The configuration of this stage, JSON values, part of the key.
         retries : int
             How often a task that failed is tried again.
+        timeout : float
+            Seconds after which a task is ended, with its process, and counts as failed.
         errors : {"raise", "return"}
             What to do at the end if tasks failed: raise the first one's exception, or put
             exceptions in the places of results. The others are finished in both cases.
         progress : callable, optional
             Called with the numbers of tasks done, failed, and in all, as results come in.
+        after : iterable of Future
+            What must be done before.
+        cost : float, sequence of float, or callable
+            Expected seconds of each item, of which the costliest are begun first.
+        memory : int or str
+            What a task needs of its node's memory, in bytes or like ``"12 GB"``: it runs where, and
+            when, that much was not promised to others.
+        threads : int
+            Cores of one node which a task needs: as many ranks of it are kept free for it, and
+            OpenMP and BLAS use so many threads.
+        resources : mapping
+            Named tokens which a task holds, like ``{"io": 1}``; see `Pool`.
+        ranks : int or (int, int)
+            Runs each task as a gang of so many ranks, with ``Pool().comm`` between them; of a tuple
+            the pool chooses the size. The result is that of the first rank.
+        isolation : {"process", "none"}
+            Where a task runs: below the rank in a process of its own, or in that of the rank, which
+            has MPI. What it does there may take the run along.
+        context : str
+            The context of this call, instead of the pool's.
+        previous : bool
+            Send each item where the last call in this context has left its cache (`cache`).
+        keep : bool
+            Leave the results where they are made, and return a `Handle` for each.
 
         Returns
         -------
@@ -171,25 +198,21 @@ class Pool:
         UnpicklableError
             If the function or an item can't be sent.
         UsageError
-            If two items have the same data ID, or a data ID is not made of JSON values.
+            If two items have the same data ID, or a data ID is not made of JSON values; if an
+            option is unknown or makes no sense beside another; if tasks need what no rank has.
         """
-        if errors not in {"raise", "return"}:
-            raise UsageError(f"errors={errors!r}: say 'raise' or 'return'")
-        call = Call(function=function, stage=stage, retries=retries)
-        if key is None:
-            return self._run(call, items, errors, progress)
-        if not stage:
-            raise UsageError("key= needs stage=: it is a part of the key")
-        every = list(items)
-        identities = identify(stage, key, every)
-        digests = [keys.digest(stage, version, config, identity) for identity in identities]
-        resumed = resume(self._caller, digests, identities)
-        call.prefixes = resumed.prefixes
-        waiting = [every[index] for index in resumed.waiting]
-        return self._run(call, waiting, errors, progress, resumed)
+        wanted = check("map", options)
+        self.last_map = MapSummary()
+        call = make_call(function, wanted, self._context)
+        return run(self._caller, call, items, wanted, self.last_map)
 
     def scatterGather(  # noqa: N802 - the name which its users know
-        self, function: Callable[..., Any], items: Iterable[Any], *args: Any, **kwargs: Any
+        self,
+        function: Callable[..., Any],
+        items: Iterable[Any],
+        *args: Any,
+        previous: bool = False,
+        **kwargs: Any,
     ) -> list[Any]:
         """Scatter items over ranks, gather ``function(item, *args, **kwargs)`` in their order.
 
@@ -197,16 +220,43 @@ class Pool:
         rank of the task leads the scatter, works on it itself, and is lent other ranks as they
         become free.
 
+        Parameters
+        ----------
+        function, items, previous
+            As in `map`.
+        *args, **kwargs
+            For the function.
+
         Raises
         ------
         Exception
             As `map` does with ``errors="raise"``.
         """
-        call = Call(function=function, arguments=args, keywords=kwargs)
-        return self._run(call, items, "raise", None)
+        wanted = check("scatterGather", {"previous": previous})
+        self.last_map = MapSummary()
+        call = make_call(function, wanted, self._context, args, kwargs)
+        return run(self._caller, call, items, wanted, self.last_map)
+
+    def scatter(
+        self, function: Callable[..., Any], items: Iterable[Any], **options: Unpack[Options]
+    ) -> list[Handle]:
+        """Do the first half of `scatterGather`: leave the results where they are made.
+
+        Returns
+        -------
+        list of Handle
+            For `gather`, or as items of a further call.
+        """
+        kept: Options = {**options, "keep": True}
+        handles: list[Handle] = self.map(function, items, **kept)
+        return handles
+
+    def gather(self, handles: Iterable[Handle]) -> list[Any]:
+        """Get the values for which handles stand, in their order."""
+        return [handle.get() for handle in handles]
 
     def imap(
-        self, function: Callable[..., Any], items: Iterable[Any], *, retries: int = 0
+        self, function: Callable[..., Any], items: Iterable[Any], **options: Unpack[Options]
     ) -> Iterator[Any]:
         """Like `map`, but give results one by one, in the order of the items.
 
@@ -219,20 +269,21 @@ class Pool:
         Exception
             When a failed task's turn comes, what it raised; the tasks behind it are dropped.
         """
-        call = Call(function=function, retries=retries)
-        return _results(settle(self._caller, call, items, ordered=True))
+        return self._settle("imap", function, items, options, ordered=True)
 
     def imap_unordered(
-        self, function: Callable[..., Any], items: Iterable[Any], *, retries: int = 0
+        self, function: Callable[..., Any], items: Iterable[Any], **options: Unpack[Options]
     ) -> Iterator[Any]:
         """Like `imap`, but give results as they come."""
-        call = Call(function=function, retries=retries)
-        return _results(settle(self._caller, call, items, ordered=False))
+        return self._settle("imap_unordered", function, items, options, ordered=False)
 
     def starmap(
-        self, function: Callable[..., Any], items: Iterable[Iterable[Any]], **options: Any
+        self,
+        function: Callable[..., Any],
+        items: Iterable[Iterable[Any]],
+        **options: Unpack[Options],
     ) -> list[Any]:
-        """Like `map`, for items which are tuples of arguments; ``options`` are those of `map`."""
+        """Like `map`, for items which are tuples of arguments."""
         return self.map(_Spread(function), items, **options)
 
     def reduce(
@@ -240,6 +291,7 @@ class Pool:
         reducer: Callable[[Any, Any], Any],
         function: Callable[..., Any],
         items: Iterable[Any],
+        **options: Unpack[Options],
     ) -> Any:
         """Map, and fold the results two by two in the order of the items.
 
@@ -255,44 +307,25 @@ class Pool:
         UsageError
             If there are no items.
         """
-        results = self.imap(function, items)
+        results = self.imap(function, items, **options)
         for first in results:
             return functools.reduce(reducer, results, first)
         raise UsageError("there are no items to reduce")
 
-    # --- one scatter -----------------------------------------------------------------------------
+    # --- the rest --------------------------------------------------------------------------------
 
-    def _run(
+    def _settle(
         self,
-        call: Call,
+        name: str,
+        function: Callable[..., Any],
         items: Iterable[Any],
-        errors: str,
-        progress: Progress | None,
-        resumed: Resumed | None = None,
-    ) -> list[Any]:
-        reused = resumed.results if resumed else {}
-        summary = self.last_map = MapSummary(reused=len(reused), ranks=self.size)
-        kept: Sequence[Any] = items if isinstance(items, Sequence) else list(items)
-        summary.tasks = len(kept) + len(reused)
-
-        def on_batch(done: int, failed: int, busy: float) -> None:
-            summary.done, summary.failed = done, failed
-            summary.busy += busy
-            if progress:
-                progress(done + summary.reused, failed, summary.tasks)
-
-        call.on_batch = on_batch
-        on_batch(0, 0, 0.0)
-        began = time.perf_counter()
-        values, failures = self._caller.scatter(call, kept)
-        summary.wall = time.perf_counter() - began
-        if failures and errors == "raise":
-            raise failures[min(failures)]
-        for index, error in failures.items():
-            values[index] = error
-        return resumed.merged_with(values) if resumed else values
-
-    # --- the checkpoint --------------------------------------------------------------------------
+        options: Options,
+        ordered: bool,
+    ) -> Iterator[Any]:
+        wanted = check(name, options, LAZY)
+        call = make_call(function, wanted, self._context)
+        wait_for(wanted["after"], call.name())
+        return _results(settle(self._caller, call, items, ordered))
 
     def _attach(
         self,
@@ -308,7 +341,12 @@ class Pool:
             command=" ".join(sys.argv),
             take_over=take_over,
         )
-        self._caller.attachment = Attachment(facts["token"], facts["results"], recorded=True)
+        attachment = Attachment(facts["token"], facts["results"], recorded=True)
+        self._caller.within = replace(self._caller.within, attachment=attachment)
+
+    def _provide(self, resources: Mapping[str, int]) -> None:
+        check("Pool", {"resources": resources})
+        self._caller.ask("provide", tokens=dict(resources))
 
 
 class _Spread:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +11,7 @@ from mpipool import keys
 from mpipool.checkpoint.results import read_result
 from mpipool.errors import CheckpointError, UsageError
 from mpipool.executor.caller import Caller
+from mpipool.executor.pickling import loads
 from mpipool.task import key_prefix
 
 
@@ -90,7 +90,7 @@ def _load(found: dict[str, Any], result: bytes, folder: str) -> Any:
     if found["result_file"]:
         result = read_result(folder, found["result_file"])
     try:
-        return pickle.loads(result)
+        return loads(result)
     except Exception as error:
         raise CheckpointError(
             folder,

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from mpipool.definitions import Known
 from mpipool.executor.process import Death
 from mpipool.group import Member
-from mpipool.group.member import Assigned
-from mpipool.ids import BROKER, ChunkId, ExecutorId, LeaseId, Rank
-from mpipool.messages import Blocked, Define, Message, Recall, RunTasks, TasksDone
-from mpipool.outcomes import Parts, notice
-from mpipool.task import FAILED, LOST, Entry
+from mpipool.group.member import Assigned, Entry
+from mpipool.ids import ANY_EXECUTOR, BROKER, GONE, HERE, ChunkId, ExecutorId, LeaseId, Rank
+from mpipool.keeping import Keeping
+from mpipool.messages import Blocked, Define, Forget, Message, Recall, RunTasks, TasksDone
+from mpipool.outcomes import Outcomes, Parts, notice
+from mpipool.task import DIGEST, FAILED, LOST
+from mpipool.task import Entry as Outcome
 from mpipool.transport import Transport
 
 NO_OUTCOMES: Final[Parts] = (b"", b"", b"")
@@ -30,6 +33,9 @@ class ExecutorPool(Protocol):
 
     def send(self, executor: ExecutorId, message: Message) -> None:
         """Send a message to an executor."""
+
+    def running_since(self, executor: ExecutorId) -> float | None:
+        """Return when the task that runs in it began (seconds since the epoch), if one does."""
 
     def kill(self, executor: ExecutorId) -> None:
         """End a process at once."""
@@ -52,66 +58,108 @@ class Serving:
         Which process runs which tasks.
     executors : ExecutorPool
         The processes.
+    keeping : Keeping
+        Where results lie which are to stay here.
     """
 
-    def __init__(self, transport: Transport, member: Member, executors: ExecutorPool) -> None:
+    def __init__(
+        self, transport: Transport, member: Member, executors: ExecutorPool, keeping: Keeping
+    ) -> None:
         self._transport = transport
         self._member = member
         self._executors = executors
+        self._keeping = keeping
+        self._overdue: dict[ExecutorId, str] = {}
         self._definitions = Known()
         self._known: dict[ExecutorId, set[bytes]] = {}
         self._recalled: set[ExecutorId] = set()
 
-    def define(self, leader: Rank, definition: Define) -> None:
-        """Keep a function for the executors, or let them forget one."""
-        if self._definitions.take(leader, definition):
-            for executor, known in self._known.items():
-                if definition.digest in known:
-                    known.discard(definition.digest)
-                    self._executors.send(executor, definition)
+    def define(self, leader: Rank, definition: Define) -> bool:
+        """Keep a function for the executors, or let them forget one; return whether they did."""
+        forgotten = self._definitions.take(leader, definition)
+        for executor, known in self._known.items() if forgotten else ():
+            if definition.digest in known:
+                known.discard(definition.digest)
+                self._executors.send(executor, definition)
+        return forgotten
+
+    def definition(self, digest: bytes) -> Define:
+        """Return a function which a leader has sent."""
+        return self._definitions[digest]
+
+    def shared(self, digest: bytes) -> dict[str, Any]:
+        """Return what the tasks of a function share."""
+        return self._definitions.shared(digest)
 
     def run(self, leader: Rank, chunk: RunTasks) -> None:
         """Hand a chunk to an executor."""
-        entry, new = self._member.place(chunk.lease, chunk.path)
+        assigned = Assigned(
+            leader, chunk.scatter, chunk.first, chunk.count, chunk.attempt, chunk.scope,
+            chunk.digest,
+        )  # fmt: skip
+        wanted = chunk.executor
+        if wanted != ANY_EXECUTOR and not self._member.has_caches(wanted, chunk.scope):
+            gone = replace(_report(chunk.lease, chunk.chunk, assigned), executor=GONE)
+            self._transport.send(leader, gone)
+            return
+        entry, new = self._member.place(chunk.lease, chunk.path, wanted)
         if new:
             self._known[entry.executor] = set()
             self._executors.start(entry.executor)
-        entry.chunks[chunk.chunk] = Assigned(
-            leader, chunk.scatter, chunk.first, chunk.count, chunk.attempt
-        )
-        if chunk.digest not in self._known[entry.executor]:
-            self._known[entry.executor].add(chunk.digest)
-            self._executors.send(entry.executor, self._definitions[chunk.digest])
+        entry.chunks[chunk.chunk] = assigned
+        for digest in (*_digests(chunk.lineage), chunk.digest):
+            if digest not in self._known[entry.executor]:
+                self._known[entry.executor].add(digest)
+                self._executors.send(entry.executor, self._definitions[digest])
         self._executors.send(entry.executor, chunk)
+
+    def forget(self, forget: Forget) -> None:
+        """Let the caches of a scope go."""
+        for executor in self._member.forget(forget.scope):
+            self._executors.send(executor, forget)
 
     def recall(self, recall: Recall) -> None:
         """End what runs under a lease; its tasks go back when the process is gone."""
         for entry in self._member.entries.values():
-            if entry.lease == recall.lease:
+            if entry.lease == recall.lease and entry.executor != HERE:
                 self._recalled.add(entry.executor)
                 self._executors.kill(entry.executor)
 
     def done(self, executor: ExecutorId, report: TasksDone, now: float) -> None:
         """Pass outcomes on to the leader."""
-        assigned, leave = self._member.done(executor, report.chunk, report.count, report.back, now)
-        self._transport.send(assigned.leader, replace(report, leave=leave))
+        entry = self._member.entry(report.lease, executor)
+        assert entry, f"{report} is of no lease of executor {executor}"
+        assigned, leave = self._member.done(entry, report.chunk, report.count, report.back, now)
+        if report.cached:
+            self._member.caches(executor, assigned.scope)
+        parts = report.parts
+        if report.count and self._definitions.shared(assigned.digest).get("keep"):
+            parts = Outcomes(report.first, parts).kept(self._keeping.keep)
+        passed_on = replace(report, leave=leave, executor=executor, parts=parts)
+        self._transport.send(assigned.leader, passed_on)
 
     def died(self, executor: ExecutorId, death: Death) -> None:
         """Tell leaders what became of the tasks of a dead process."""
         self._known.pop(executor, None)
         recalled = executor in self._recalled
         self._recalled.discard(executor)
-        entry = self._member.died(executor)
-        if entry is None:
-            return
-        for chunk, assigned in entry.chunks.items():
-            if recalled:
-                report = _report(entry.lease, chunk, assigned)
-            else:
-                report = _death_report(entry.lease, chunk, assigned, death)
-                if report.count:
-                    recalled = True  # the chunks behind the guilty one just come back
-            self._transport.send(assigned.leader, report)
+        reason = self._overdue.pop(executor, None)
+        if reason:
+            death = replace(death, reason=reason)
+        for entry in self._member.died(executor):
+            for report in _reports(entry, death, recalled):
+                self._transport.send(entry.chunks[report.chunk].leader, report)
+
+    def expire(self) -> None:
+        """End the processes whose task takes longer than it may."""
+        for entry in self._member.entries.values():
+            limit = _limit(entry, self._definitions)
+            began = self._executors.running_since(entry.executor) if limit else None
+            if began is None or entry.executor in self._overdue:
+                continue
+            if time.time() - began > limit:
+                self._overdue[entry.executor] = f"it took longer than its timeout of {limit:g} s"
+                self._executors.kill(entry.executor)
 
     def tell_if_blocked(self) -> None:
         """Tell the broker when the core becomes free for others, or is not any more."""
@@ -144,17 +192,50 @@ def _report(
     )
 
 
-def _death_report(lease: LeaseId, chunk: ChunkId, assigned: Assigned, death: Death) -> TasksDone:
-    """Say what became of a chunk when its executor died.
+def _digests(lineage: bytes) -> list[bytes]:
+    return [lineage[at : at + DIGEST] for at in range(0, len(lineage), DIGEST)]
+
+
+def _limit(entry: Entry, definitions: Known) -> float:
+    """Return for how many seconds the entry's tasks may run; 0 if nothing was said."""
+    digests = {assigned.digest for assigned in entry.chunks.values()}
+    return min((definitions.shared(digest).get("timeout", 0.0) for digest in digests), default=0.0)
+
+
+def _reports(entry: Entry, death: Death, recalled: bool) -> Iterator[TasksDone]:
+    """Say what became of each chunk of an entry whose executor died.
 
     A process that dies before it has begun anything, again and again, must not go round for ever:
-    the task which it would have begun with counts as lost.
+    the task which it would have begun with counts as lost. So does a task which was blocked below
+    the guilty one: it is not its fault.
     """
-    state = LOST if death.lost or death.running is None else FAILED
-    guilty, task, began = death.running or (chunk, assigned.first, time.time())
-    if guilty != chunk:
-        return _report(lease, chunk, assigned)
+    lease, chunk, task, began = death.running or (entry.lease, ChunkId(0), 0, time.time())
+    spared = recalled
+    for number, assigned in entry.chunks.items():
+        if spared:  # what is behind the guilty chunk just comes back
+            yield _report(entry.lease, number, assigned)
+        elif death.running and (lease, chunk) == (entry.lease, number):
+            state = LOST if death.lost else FAILED
+            yield _death_report(entry.lease, number, assigned, death, (state, task, began))
+            spared = True
+        elif death.running is None or entry.waits_for:
+            blamed = (LOST, assigned.first, began)
+            yield _death_report(entry.lease, number, assigned, death, blamed)
+            spared = True
+        else:
+            yield _report(entry.lease, number, assigned)
+
+
+def _death_report(
+    lease: LeaseId,
+    chunk: ChunkId,
+    assigned: Assigned,
+    death: Death,
+    blamed: tuple[int, int, float],
+) -> TasksDone:
+    """Say that a task of a chunk died in some state, and that those in front are run again."""
+    state, task, began = blamed
     redo = task - assigned.first
-    entry = Entry(state, 0, began, max(time.time() - began, 0.0), 0.0, death.peak, 0)
+    entry = Outcome(state, 0, began, max(time.time() - began, 0.0), 0.0, death.peak, 0)
     details = {"error": "ExecutorDied", "message": death.reason, "stderr": death.stderr}
     return _report(lease, chunk, assigned, redo + 1, notice(redo, entry, details))

@@ -34,6 +34,12 @@ SIZE: Final = struct.Struct("<Q")
 KEY_LENGTH: Final = struct.Struct("<I")
 """In front of a keyed item: the length of its key, then the key as JSON, then the pickled item."""
 
+DIGEST: Final = 16
+"""Bytes of the digest of a function."""
+
+KEPT: Final = struct.Struct("<QQ")
+"""In place of a result that stays where it was made: its data id, and its size in bytes."""
+
 KEPT_IN_RECORD: Final = 64 * 1024
 """Results up to this many bytes are kept in the record; larger ones in a file of their own."""
 

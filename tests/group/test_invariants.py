@@ -27,7 +27,7 @@ def complaint(machine: Scatter) -> str:
 
 @pytest.mark.parametrize("counted", [3, 5])
 def test_tasks_which_wait_miscounted(machine, counted):
-    machine.queued = counted
+    machine.waiting.open = counted
     assert complaint(machine) == f"4 tasks wait, {counted} were counted"
 
 
@@ -48,14 +48,16 @@ def test_a_lease_without_a_task(machine):
 
 
 def test_a_task_which_waits_twice(machine):
-    machine.queue[0].count -= 1
-    machine.queue.append(Run(3, 1, 1))
+    queue = machine.waiting._queue.runs
+    queue[0].count -= 1
+    queue.append(Run(3, 1, 1))
     assert complaint(machine) == "a task is queued twice"
 
 
 def test_a_task_which_waits_twice_in_place_of_another(machine):
-    machine.queue[0].first, machine.queue[0].count = 2, 2
-    machine.queue.append(Run(3, 2, 1))
+    queue = machine.waiting._queue.runs
+    queue[0].first, queue[0].count = 2, 2
+    queue.append(Run(3, 2, 1))
     assert complaint(machine) == "a task is queued twice"
 
 

@@ -4,36 +4,61 @@ import pytest
 
 from builders import led_by
 from mpipool.group import Member
-from mpipool.group.member import Assigned
-from mpipool.ids import ChunkId, ExecutorId, LeaseId, Rank
+from mpipool.group.member import Assigned, Entry
+from mpipool.ids import ANY_EXECUTOR, HERE, ChunkId, ExecutorId, LeaseId, Rank
 
 P, Q, S, T = (led_by(5, serial) for serial in (1, 2, 3, 4))
 MINE, MINE_TOO, DEEPER = (led_by(1, serial) for serial in (1, 2, 3))
 """Scatters led by tasks of this rank."""
 
 
-def run(
-    member: Member, lease: int, path=(S,), *, chunk: int = 1, first: int = 0, count: int = 1
+def run(  # noqa: PLR0913 - a chunk, of which each test says what matters to it
+    member: Member,
+    lease: int,
+    path=(S,),
+    *,
+    chunk: int = 1,
+    first: int = 0,
+    count: int = 1,
+    wanted: int = ANY_EXECUTOR,
 ) -> tuple[int, bool]:
     """Give the rank a chunk; return its executor and whether that is a new one."""
-    entry, new = member.place(LeaseId(lease), tuple(path))
+    entry, new = member.place(LeaseId(lease), tuple(path), ExecutorId(wanted))
     entry.chunks[ChunkId(chunk)] = Assigned(Rank(5), path[-1], first, count, 1)
     return entry.executor, new
 
 
+def entry_of(member: Member, lease: int) -> Entry:
+    """Return the only entry of a lease."""
+    [entry] = [entry for entry in member.entries.values() if entry.lease == lease]
+    return entry
+
+
 def done(
-    member: Member, executor: int, *, count: int = 1, back: int = 0, now: float = 0.0
+    member: Member, lease: int, *, chunk: int = 1, count: int = 1, back: int = 0, now: float = 0.0
 ) -> tuple[Assigned, bool]:
-    """Report tasks of the executor's first chunk."""
-    return member.done(ExecutorId(executor), ChunkId(1), count, back, now)
+    """Report tasks of a chunk of the lease."""
+    return member.done(entry_of(member, lease), ChunkId(chunk), count, back, now)
 
 
-def wait(member: Member, executor: int, scatter) -> None:
-    member.waits(ExecutorId(executor), scatter)
+def wait(member: Member, lease: int, scatter) -> None:
+    member.waits(entry_of(member, lease), scatter)
+
+
+def resume(member: Member, lease: int, scatter) -> None:
+    member.resumes(entry_of(member, lease), scatter)
+
+
+def lend_own_core(member: Member, owner: int, lease: int) -> None:
+    member.lend_own_core(entry_of(member, owner), LeaseId(lease))
+
+
+def leases(entries: list[Entry]) -> list[int]:
+    return [entry.lease for entry in entries]
 
 
 def stacks(member: Member) -> list[list[int]]:
-    return [[entry.lease for entry in stack] for stack in member.stacks]
+    return [leases(stack) for stack in member.stacks]
 
 
 # --- executors and stacks ------------------------------------------------------------------------
@@ -44,9 +69,12 @@ def test_each_lease_has_an_executor_and_a_stack_of_its_own():
     assert run(member, 1) == (1, True)
     assert run(member, 2, (P, T)) == (2, True)
     assert stacks(member) == [[1], [2]]
-    entry = member.entries[ExecutorId(2)]
+    entry = member.entries[2, 2]
     assert (entry.lease, entry.root, entry.executor, entry.path) == (2, 2, 2, (P, T))
-    assert (len(entry.chunks), entry.waits_for) == (1, None)
+    assert (len(entry.chunks), entry.waits_for, entry.seat) == (1, set(), False)
+    assert member.entry(LeaseId(2), ExecutorId(2)) is entry
+    assert member.entry(LeaseId(2), ExecutorId(1)) is None
+    assert member.entry(LeaseId(1), ExecutorId(2)) is None
 
 
 def test_chunks_of_one_lease_go_to_the_same_executor():
@@ -56,7 +84,7 @@ def test_chunks_of_one_lease_go_to_the_same_executor():
     assert run(member, 1, chunk=2) == (1, False)
     assert run(member, 2, chunk=3) == (2, False)
     assert stacks(member) == [[1], [2]]
-    assert list(member.entries[ExecutorId(1)].chunks) == [1, 2]
+    assert list(entry_of(member, 1).chunks) == [1, 2]
 
 
 def test_a_descendant_stands_on_the_entry_that_waits_for_its_ancestor():
@@ -85,7 +113,7 @@ def test_an_entry_which_resumed_carries_nothing():
     member = Member()
     run(member, 1, (P,))
     wait(member, 1, MINE)
-    member.resumes(ExecutorId(1))
+    resume(member, 1, MINE)
     run(member, 2, (P, MINE))
     assert stacks(member) == [[1], [2]]
 
@@ -117,7 +145,7 @@ def test_entries_in_the_middle_of_a_stack_and_at_its_ends_are_taken_out():
     assert stacks(member) == [[1], [4]]
     member.died(ExecutorId(1))
     assert stacks(member) == [[4]]
-    assert list(member.entries) == [4]
+    assert list(member.entries) == [(4, 4)]
 
 
 # --- reports -------------------------------------------------------------------------------------
@@ -128,7 +156,7 @@ def test_a_chunk_is_reported_piece_by_piece():
     run(member, 1, first=20, count=10)
     assert done(member, 1, count=3) == (Assigned(5, S, 20, 10, 1), False)
     assert done(member, 1, count=2, back=4) == (Assigned(5, S, 23, 7, 1), False)
-    assert member.entries[ExecutorId(1)].chunks == {1: Assigned(5, S, 25, 1, 1)}
+    assert entry_of(member, 1).chunks == {1: Assigned(5, S, 25, 1, 1)}
     assert member.idle == {}
     assert done(member, 1, now=7.0) == (Assigned(5, S, 25, 1, 1), False)
     assert member.entries == {}
@@ -141,7 +169,7 @@ def test_an_executor_is_busy_until_its_last_chunk_is_done():
     run(member, 1)
     run(member, 1, chunk=2)
     done(member, 1)
-    assert list(member.entries[ExecutorId(1)].chunks) == [2]
+    assert list(entry_of(member, 1).chunks) == [2]
     assert member.idle == {}
     assert stacks(member) == [[1]]
 
@@ -154,7 +182,7 @@ def test_a_member_asks_to_leave_while_another_entry_runs():
     assert done(member, 2)[1] is True
     wait(member, 1, MINE)
     assert done(member, 2)[1] is False
-    member.resumes(ExecutorId(1))
+    resume(member, 1, MINE)
     assert done(member, 2)[1] is True
     assert done(member, 1)[1] is True
     assert done(member, 2)[1] is False
@@ -164,19 +192,19 @@ def test_a_dead_executor_is_forgotten_and_its_entry_returned():
     member = Member()
     run(member, 1)
     run(member, 2)
-    entry = member.entries[ExecutorId(1)]
-    assert member.died(ExecutorId(1)) is entry
-    assert list(member.entries) == [2]
+    entry = entry_of(member, 1)
+    assert member.died(ExecutorId(1)) == [entry]
+    assert list(member.entries) == [(2, 2)]
     assert stacks(member) == [[2]]
     assert member.idle == {}
-    assert member.died(ExecutorId(1)) is None
+    assert member.died(ExecutorId(1)) == []
 
 
 def test_an_idle_executor_which_died_is_not_used():
     member = Member()
     run(member, 1)
     done(member, 1)
-    assert member.died(ExecutorId(1)) is None
+    assert member.died(ExecutorId(1)) == []
     assert member.idle == {}
     assert run(member, 2) == (2, True)
 
@@ -226,7 +254,7 @@ def test_nothing_is_said_while_nothing_changes():
     wait(member, 1, MINE)
     assert member.blocked() == ((1,), (MINE,))
     assert member.blocked() is None
-    member.resumes(ExecutorId(1))
+    resume(member, 1, MINE)
     assert member.blocked() == ((), ())
     assert member.blocked() is None
 
@@ -243,30 +271,49 @@ def test_a_task_which_ended_without_resuming_blocks_nothing():
 def test_the_leases_which_wait_are_named_and_the_tops_of_all_stacks():
     member = Member()
     run(member, 8, (P,))
-    wait(member, 1, MINE)
+    wait(member, 8, MINE)
     run(member, 1, (Q,))
     assert member.blocked() == ((8,), (MINE,))
-    wait(member, 2, MINE_TOO)
+    wait(member, 1, MINE_TOO)
     assert member.blocked() == ((1, 8), (MINE, MINE_TOO))
     run(member, 3, (P, MINE))
     assert member.blocked() == ((1, 8), (MINE_TOO,))
     wait(member, 3, DEEPER)
     assert member.blocked() == ((1, 3, 8), (DEEPER, MINE_TOO))
-    wait(member, 2, T)
+    resume(member, 1, MINE_TOO)
+    wait(member, 1, T)
     assert member.blocked() == ((1, 3, 8), (DEEPER, T))
+
+
+def test_a_task_may_wait_for_several_scatters_and_is_blocked_until_it_waits_for_none():
+    member = Member()
+    run(member, 1, (P,))
+    wait(member, 1, MINE_TOO)
+    wait(member, 1, MINE)
+    assert member.blocked() == ((1,), (MINE, MINE_TOO))
+    run(member, 2, (P, MINE_TOO))
+    run(member, 3, (P, MINE))
+    assert stacks(member) == [[1, 2], [3]]
+    done(member, 2)
+    resume(member, 1, MINE)
+    assert member.blocked() == ((1,), (MINE_TOO,))
+    resume(member, 1, MINE)
+    assert member.blocked() is None
+    resume(member, 1, MINE_TOO)
+    assert member.blocked() == ((), ())
 
 
 def test_a_core_which_works_for_its_own_scatter_is_not_free():
     member = Member()
     run(member, 1, (P,))
     wait(member, 1, MINE)
-    member.lend_own_core(ExecutorId(1), LeaseId(-1))
+    lend_own_core(member, 1, -1)
     assert member.blocked() is None
     run(member, -1, (P, MINE))
     assert stacks(member) == [[1, -1]]
-    assert member.entries[ExecutorId(2)].root == 1
+    assert entry_of(member, -1).root == 1
     assert member.blocked() is None
-    done(member, 2)
+    done(member, -1)
     assert member.blocked() is None
     member.own_core_is_back(LeaseId(-1))
     assert member.blocked() == ((1,), (MINE,))
@@ -275,19 +322,19 @@ def test_a_core_which_works_for_its_own_scatter_is_not_free():
 def test_the_root_of_own_work_is_the_lease_at_the_bottom():
     member = Member()
     run(member, 7, (P,))
-    wait(member, 1, MINE)
-    member.lend_own_core(ExecutorId(1), LeaseId(-1))
+    wait(member, 7, MINE)
+    lend_own_core(member, 7, -1)
     run(member, -1, (P, MINE))
-    wait(member, 2, DEEPER)
-    member.lend_own_core(ExecutorId(2), LeaseId(-2))
+    wait(member, -1, DEEPER)
+    lend_own_core(member, -1, -2)
     assert member.blocked() is None
     run(member, -2, (P, MINE, DEEPER))
-    assert member.entries[ExecutorId(3)].root == 7
+    assert entry_of(member, -2).root == 7
     assert member.blocked() is None
-    done(member, 3)
+    done(member, -2)
     member.own_core_is_back(LeaseId(-2))
     assert member.blocked() == ((7,), (DEEPER,))
-    member.resumes(ExecutorId(2))
+    resume(member, -1, DEEPER)
     assert member.blocked() == ((), ())
 
 
@@ -295,7 +342,151 @@ def test_own_work_on_one_stack_leaves_the_lease_of_another_blocked():
     member = Member()
     run(member, 1, (P,))
     wait(member, 1, MINE)
-    member.lend_own_core(ExecutorId(1), LeaseId(-1))
+    lend_own_core(member, 1, -1)
     run(member, 2, (Q,))
     wait(member, 2, MINE_TOO)
     assert member.blocked() == ((2,), (MINE, MINE_TOO))
+
+
+def test_a_core_rests_while_all_that_is_here_waits():
+    member = Member()
+    assert member.rests
+    run(member, 1, (P,))
+    assert not member.rests
+    wait(member, 1, MINE)
+    assert member.rests
+    run(member, 2, (Q,))
+    assert not member.rests
+    wait(member, 2, MINE_TOO)
+    assert member.rests
+
+
+def test_a_core_which_was_lent_does_not_rest_while_the_first_chunk_is_on_the_way():
+    member = Member()
+    run(member, 1, (P,))
+    wait(member, 1, MINE)
+    lend_own_core(member, 1, -1)
+    assert not member.rests
+    run(member, -1, (P, MINE))
+    assert not member.rests
+    wait(member, -1, DEEPER)
+    assert member.rests
+    done(member, -1)
+    assert not member.rests  # another chunk may be on its way
+    member.own_core_is_back(LeaseId(-1))
+    assert member.rests
+
+
+# --- caches --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def caching() -> Member:
+    """Executors 1 and 2 are idle; 1 holds caches of S and T, 2 of T."""
+    member = Member()
+    for lease in (1, 2):
+        run(member, lease)
+    for lease in (1, 2):
+        done(member, lease)
+    for executor, scope in ((1, S), (1, T), (2, T)):
+        member.caches(ExecutorId(executor), scope)
+    return member
+
+
+def test_it_is_known_which_process_holds_which_caches(caching):
+    held = [
+        [caching.has_caches(ExecutorId(executor), scope) for scope in (S, T, P)]
+        for executor in (1, 2, 3)
+    ]
+    assert held == [[True, True, False], [False, True, False], [False, False, False]]
+
+
+def test_a_chunk_goes_to_the_process_with_its_caches_although_another_was_busy_last(caching):
+    assert run(caching, 3, wanted=1) == (1, False)
+    assert caching.idle == {2: 0.0}
+
+
+def test_a_chunk_stands_behind_what_runs_in_the_process_with_its_caches(caching):
+    run(caching, 3, (P,), wanted=1)
+    assert run(caching, 4, (Q,), wanted=1) == (1, False)
+    assert list(caching.entries) == [(3, 1), (4, 1)]
+    assert stacks(caching) == [[3], [4]]
+    assert done(caching, 4)[1] is True
+    assert 1 not in caching.idle  # lease 3 is still there
+    assert done(caching, 3, now=5.0)[1] is False
+    assert caching.idle == {2: 0.0, 1: 5.0}
+
+
+def test_one_lease_may_have_entries_in_several_processes(caching):
+    assert run(caching, 3, wanted=1) == (1, False)
+    assert run(caching, 3, wanted=2, chunk=2) == (2, False)
+    assert run(caching, 3, wanted=1, chunk=3) == (1, False)
+    assert list(caching.entries) == [(3, 1), (3, 2)]
+    assert list(caching.entries[3, 1].chunks) == [1, 3]
+    assert run(caching, 3, chunk=4) == (1, False)  # what may run anywhere runs where others do
+    assert run(caching, 5) == (3, True)
+
+
+def test_a_chunk_stands_on_the_task_that_is_blocked_in_the_process_with_its_caches(caching):
+    run(caching, 3, (P,), wanted=1)
+    wait(caching, 3, MINE)
+    assert run(caching, 4, (P, MINE), wanted=1) == (1, False)
+    assert stacks(caching) == [[3, 4]]
+    assert done(caching, 4)[1] is False
+    assert 1 not in caching.idle
+
+
+def test_with_a_process_all_its_entries_and_caches_are_lost(caching):
+    run(caching, 3, (P,), wanted=1)
+    wait(caching, 3, MINE)
+    run(caching, 4, (P, MINE), wanted=1)
+    run(caching, 5, (Q,), wanted=2)
+    assert leases(caching.died(ExecutorId(1))) == [3, 4]
+    assert list(caching.entries) == [(5, 2)]
+    assert stacks(caching) == [[5]]
+    assert not caching.has_caches(ExecutorId(1), S)
+    assert caching.forget(T) == [2]
+
+
+def test_an_idle_process_with_caches_is_kept_until_they_are_forgotten(caching):
+    run(caching, 3)  # in executor 2: it was busy last
+    done(caching, 3)
+    run(caching, 4)
+    assert caching.tired(99.0) == []
+    assert caching.forget(T) == [1, 2]
+    assert caching.tired(99.0) == []
+    assert caching.forget(T) == []
+    assert caching.forget(S) == [1]
+    assert caching.tired(99.0) == [1]
+    assert not caching.has_caches(ExecutorId(1), S)
+
+
+# --- gangs ---------------------------------------------------------------------------------------
+
+
+def test_the_tasks_of_gangs_have_an_entry_and_no_process():
+    member = Member()
+    entry, new = member.place(LeaseId(1), (P,), HERE)
+    entry.chunks[ChunkId(1)] = Assigned(Rank(5), P, 0, 1, 1)
+    assert (entry.executor, new) == (HERE, False)
+    assert member.blocked() is None
+    wait(member, 1, MINE)
+    assert member.blocked() == ((1,), (MINE,))
+    run(member, 2, (P, MINE))
+    assert stacks(member) == [[1, 2]]
+    done(member, 1)
+    assert member.idle == {}
+
+
+def test_a_seat_in_a_gang_is_not_said_to_be_blocked_and_crowds_nobody():
+    member = Member()
+    seat = member.sit(LeaseId(1), (P,))
+    assert (seat.executor, seat.seat, seat.chunks) == (HERE, True, {})
+    run(member, 2, (P, MINE), count=2)
+    assert done(member, 2)[1] is False
+    wait(member, 1, MINE)
+    wait(member, 2, DEEPER)
+    assert member.blocked() == ((2,), (MINE, DEEPER))
+    member.stand(seat)
+    assert stacks(member) == [[2]]
+    assert list(member.entries) == [(2, 1)]

@@ -9,7 +9,7 @@ def test_while_nothing_is_known_tasks_go_singly_and_no_time_is_expected():
     pace = Pace()
     pace.saw_items(1000, 8000)
     assert pace.chunk(1000, 1) == 1
-    assert pace.ahead == 1
+    assert pace.ahead(1000, 1) == 1
     assert pace.seconds(1000) == 0.0
 
 
@@ -58,17 +58,22 @@ def test_chunks_hold_ten_milliseconds_and_shrink_towards_the_end(mean, queued, m
 @pytest.mark.parametrize("mean", [0.05, 0.051, 3600.0])
 def test_long_tasks_go_singly_and_none_ahead(mean):
     pace = Pace(mean, 10, 80)
-    assert (pace.chunk(10_000, 1), pace.ahead) == (1, 1)
+    assert (pace.chunk(10_000, 1), pace.ahead(10_000, 1)) == (1, 1)
 
 
 @pytest.mark.parametrize("mean", [0.0, 0.00499])
 def test_of_short_tasks_a_second_chunk_goes_ahead(mean):
-    assert Pace(mean, 10, 80).ahead == 2
+    assert Pace(mean, 10, 80).ahead(0, 9) == 2
 
 
 @pytest.mark.parametrize("mean", [0.005, 0.02, 0.0499])
-def test_no_task_waits_behind_one_that_fills_a_chunk(mean):
-    assert Pace(mean, 10, 80).ahead == 1
+@pytest.mark.parametrize(
+    ("queued", "members", "chunks"), [(0, 1, 1), (2, 1, 1), (3, 1, 2), (8, 4, 1), (9, 4, 2)]
+)
+def test_a_task_waits_behind_one_that_fills_a_chunk_only_while_others_can_fill_the_end(
+    mean, queued, members, chunks
+):
+    assert Pace(mean, 10, 80).ahead(queued, members) == chunks
 
 
 @pytest.mark.parametrize(

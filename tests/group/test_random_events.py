@@ -8,9 +8,27 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from builders import done, lent
 from mpipool.group import Scatter
-from mpipool.group.events import Abandoned, Deliver, Demand, End, Extended, Give, Release
+from mpipool.group.events import (
+    Abandoned,
+    Cancelled,
+    Deliver,
+    Demand,
+    Drop,
+    End,
+    Extended,
+    Give,
+    Release,
+)
 from mpipool.group.invariants import check
 from mpipool.group.scatter import MAX_LOSSES
+from mpipool.ids import ANY_EXECUTOR
+
+RANKS = (1, 2, 3)
+PINS = st.dictionaries(
+    st.integers(0, 39), st.tuples(st.sampled_from(RANKS), st.integers(1, 2)), max_size=9
+)
+COSTS = (1.0, 3.0, 0.2, 0.1, 7.0, 0.1, 1.0, 5.0) * 5
+HOMES = (-1, 2, -1, 3, 3, -1, 1, 2) * 5
 
 
 class AnyEvents(RuleBasedStateMachine):
@@ -24,6 +42,8 @@ class AnyEvents(RuleBasedStateMachine):
         self.tasks = 0
         self.last = self.abandoned = False
         self.leases = {}
+        self.rank_of = {}
+        self.pins = {}
         self.last_lease = 0
         self.failures, self.losses = Counter(), Counter()
         self.final = set()
@@ -33,33 +53,56 @@ class AnyEvents(RuleBasedStateMachine):
     def take(self, event) -> None:
         for command in self.scatter.handle(event, self.now):
             match command:
-                case Give(lease, _, chunk, first, count, attempt):
-                    assert not self.abandoned
-                    for index in range(first, first + count):
-                        assert attempt == self.failures[index] + 1
-                        assert index not in self.final
-                    self.leases[lease][chunk] = [first, count]
+                case Give():
+                    self.check_given(command)
+                    self.leases[command.lease][command.chunk] = [command.first, command.count]
                 case Release(lease):
                     assert self.leases.pop(lease) == {}
                 case Deliver(first, count):
                     self.delivered.update(range(first, first + count))
+                case Drop(tasks):
+                    self.final.update(tasks)
+                    self.delivered.update(tasks)
                 case Demand(closed=closed):
                     self.closed += closed
                 case End(lease):
                     assert self.leases[lease]
 
-    @precondition(lambda self: not self.last)
-    @rule(count=st.integers(0, 40), last=st.booleans())
-    def items_come_in(self, count, last):
-        self.tasks, self.last = self.tasks + count, last
-        self.take(Extended(count, 8 * count, last))
+    def check_given(self, give) -> None:
+        assert not self.abandoned
+        assert give.rank == self.rank_of[give.lease]
+        for index in range(give.first, give.first + give.count):
+            assert give.attempt == self.failures[index] + 1
+            assert index not in self.final
+            pin = self.pins.get(index, (give.rank, ANY_EXECUTOR))
+            assert (give.rank, give.executor) == pin
 
-    @rule(own=st.booleans(), quantum=st.sampled_from([0.0, 0.1, 5.0]))
-    def a_rank_is_lent(self, own, quantum):
+    @precondition(lambda self: not self.last)
+    @rule(
+        count=st.integers(0, 40),
+        last=st.booleans(),
+        costs=st.sampled_from([(), (), COSTS]),
+        homes=st.sampled_from([(), (), HOMES]),
+        pins=st.one_of(st.just({}), PINS),
+    )
+    def items_come_in(self, count, last, costs=(), homes=(), pins=None):
+        placed = {self.tasks + at: pin for at, pin in (pins or {}).items() if at < count}
+        self.pins |= placed
+        self.tasks, self.last = self.tasks + count, last
+        pinned = tuple((index, *pin) for index, pin in placed.items())
+        self.take(Extended(count, 8 * count, last, costs[:count], homes[:count], pinned))
+
+    @rule(
+        own=st.booleans(),
+        quantum=st.sampled_from([0.0, 0.1, 5.0]),
+        rank=st.sampled_from(RANKS),
+    )
+    def a_rank_is_lent(self, own, quantum, rank):
         self.last_lease += 1
         lease = -self.last_lease if own else self.last_lease
         self.leases[lease] = {}
-        self.take(lent(lease, quantum=quantum))
+        self.rank_of[lease] = rank
+        self.take(lent(lease, rank, quantum))
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data(), leave=st.booleans(), seconds=st.sampled_from([0.001, 0.004, 0.1]))
@@ -72,6 +115,20 @@ class AnyEvents(RuleBasedStateMachine):
         end = st.sampled_from(["done"] * 5 + ["failed", "lost", "redo"])
         ends = data.draw(st.lists(end, min_size=count, max_size=count))
         self.report(lease, chunk, ends, back, busy=seconds * count, leave=leave)
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data())
+    def caches_are_gone(self, data):
+        lease = data.draw(st.sampled_from(sorted(self.leases)))
+        chunk = data.draw(st.sampled_from(sorted(self.leases[lease])))
+        first, count = self.leases[lease][chunk]
+        for index in range(first, first + count):
+            self.pins.pop(index, None)
+        self.report(lease, chunk, [], count, gone=True)
+
+    @rule(first=st.integers(0, 60), count=st.integers(1, 20))
+    def some_are_cancelled(self, first, count):
+        self.take(Cancelled(first, count))
 
     def report(self, lease, chunk, ends, back, **details) -> None:
         first, most = self.leases[lease][chunk]
@@ -117,8 +174,8 @@ class AnyEvents(RuleBasedStateMachine):
         if not self.last:
             self.items_come_in(1, True)
         while not self.scatter.over:
-            if not self.leases:
-                self.a_rank_is_lent(False, 1e9)
+            for rank in RANKS if not self.leases else ():
+                self.a_rank_is_lent(False, 1e9, rank)
             lease, chunks = next(iter(self.leases.items()))
             chunk, (_, count) = next(iter(chunks.items()))
             self.report(lease, chunk, ["done"] * count, 0, busy=0.001 * count)

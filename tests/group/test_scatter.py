@@ -5,8 +5,19 @@ import pytest
 from builders import done, give, lent, scatter_of
 from mpipool.errors import InvalidEvent
 from mpipool.group import Scatter
-from mpipool.group.events import Abandoned, Deliver, Demand, Done, End, Extended, Release
+from mpipool.group.events import (
+    Abandoned,
+    Cancelled,
+    Deliver,
+    Demand,
+    Done,
+    Drop,
+    End,
+    Extended,
+    Release,
+)
 from mpipool.group.invariants import check
+from mpipool.group.waiting import Run
 
 MS = 2**-10
 """A duration, about a millisecond, that sums up exactly. Ten tasks of it make a chunk."""
@@ -22,17 +33,25 @@ def played(machine: Scatter, *events, now: float = 0.0):
     return commands
 
 
-def release(lease: int, queued: int = 0, seconds: float = 0.0) -> Release:
-    return Release(lease, queued, seconds)
+def release(
+    lease: int, queued: int = 0, seconds: float = 0.0, pins: tuple[int, ...] = ()
+) -> Release:
+    return Release(lease, queued, seconds, pins)
 
 
-def wait(queued: int, tasks: int, seconds: float = 0.0) -> Demand:
-    return Demand(queued, seconds, tasks)
+def wait(queued: int, tasks: int, seconds: float = 0.0, pins: tuple[int, ...] = ()) -> Demand:
+    return Demand(queued, seconds, tasks, pins=pins)
+
+
+def queue(machine: Scatter) -> list[Run]:
+    return list(machine.waiting.runs())
 
 
 def test_a_report_is_of_success_unless_it_says_otherwise():
-    assert Done(1, 2, 3, 4) == Done(1, 2, 3, 4, 0, (), (), (), 0.0, False)
-    assert Demand(1, 2.0, 3) == Demand(1, 2.0, 3, False)
+    assert Done(1, 2, 3, 4) == Done(1, 2, 3, 4, 0, (), (), (), 0.0, False, False)
+    assert Demand(1, 2.0, 3) == Demand(1, 2.0, 3, False, ())
+    assert Release(1, 2, 3.0) == Release(1, 2, 3.0, ())
+    assert Extended(1, 8, True) == Extended(1, 8, True, (), (), ())
 
 
 # --- one rank, task by task ----------------------------------------------------------------------
@@ -98,7 +117,7 @@ def test_a_message_without_items_leaves_no_trace_in_the_queue():
         [wait(1, 1)],
         [],
     ]
-    assert len(machine.queue) == 1
+    assert len(queue(machine)) == 1
     assert played(machine, lent(1)) == [[give(1, 1, 0)]]
 
 
@@ -248,7 +267,7 @@ def test_what_comes_back_unstarted_goes_to_the_front_of_the_queue():
         [Deliver(0, 3)],
         [Deliver(3, 3), give(1, 3, 6, 4)],
     ]
-    assert machine.queue[0].first == 20
+    assert queue(machine)[0].first == 20
 
 
 def test_a_chunk_may_come_back_whole():
@@ -312,7 +331,7 @@ def test_outcomes_are_delivered_around_those_which_are_tried_again(failed, deliv
     done_now = done(1, 1, 0, 10, failed=failed, busy=10 * MS, leave=True)
     assert played(machine, done_now) == [delivered]
     assert machine.delivered == 10 - len(failed)
-    again = [(run.first, run.count, run.attempt) for run in machine.queue]
+    again = [(run.first, run.count, run.attempt) for run in queue(machine)]
     assert again == [(20, 80, 1), *[(index, 1, 2) for index in sorted(failed)]]
 
 
@@ -393,7 +412,7 @@ def test_when_a_process_dies_what_had_ended_is_run_again_and_what_had_not_begun_
     played(machine, lent(1))
     died = done(1, 1, 0, 4, back=6, redo=(0, 1, 2), failed=(3,), busy=MS)
     assert played(machine, died) == [[Deliver(3, 1), give(1, 3, 4, 6)]]
-    assert [(run.first, run.count, run.attempt) for run in machine.queue] == [
+    assert [(run.first, run.count, run.attempt) for run in queue(machine)] == [
         (20, 80, 1), (0, 1, 1), (1, 1, 1), (2, 1, 1),
     ]  # fmt: skip
 
@@ -472,6 +491,212 @@ def test_an_empty_queue_is_reported_once_and_a_refilled_one_again():
         [Deliver(1, 1), give(2, 3, 0, attempt=2, rank=2), wait(0, 2)],
         [Deliver(0, 1), release(2), Demand(0, 0.0, 2, closed=True)],
     ]
+
+
+# --- tasks which must or should go somewhere -----------------------------------------------------
+
+
+def pinned(*pins: tuple[int, int, int], tasks: int, last: bool = True, **known) -> Extended:
+    return Extended(tasks, 8 * tasks, last, pins=pins, **known)
+
+
+def test_pinned_tasks_go_to_their_rank_and_the_process_which_holds_their_caches():
+    machine = Scatter()
+    assert played(
+        machine,
+        pinned((0, 4, 2), (1, 5, 3), (2, 4, 7), tasks=4),
+        lent(1, rank=4),
+        lent(2, rank=9),
+        done(1, 1, 0),
+        lent(3, rank=5),
+        done(1, 3, 2),
+        done(3, 4, 1),
+        done(2, 2, 3),
+    ) == [
+        [wait(1, 4, pins=(4, 5))],
+        [give(1, 1, 0, rank=4, executor=2), wait(1, 4, pins=(5,))],  # 3 may go elsewhere
+        [give(2, 2, 3, rank=9)],
+        [Deliver(0, 1), give(1, 3, 2, rank=4, executor=7)],
+        [give(3, 4, 1, rank=5, executor=3)],
+        [Deliver(2, 1), release(1)],
+        [Deliver(1, 1), release(3)],
+        [Deliver(3, 1), release(2), Demand(0, 0.0, 4, closed=True)],
+    ]
+
+
+def test_a_rank_for_which_nothing_waits_is_returned_and_told_where_pinned_tasks_wait():
+    machine = Scatter()
+    played(machine, pinned((0, 4, 2), tasks=1))
+    assert played(machine, lent(1, rank=9)) == [[release(1, pins=(4,))]]
+
+
+def test_a_rank_which_is_here_is_not_asked_for_until_it_is_returned():
+    machine = Scatter()
+    assert played(
+        machine,
+        pinned((0, 4, 2), tasks=1, last=False),
+        lent(1, rank=4),
+        pinned((1, 4, 2), tasks=1, last=False),
+        pinned((2, 4, 2), (3, 5, 2), tasks=2),
+        done(1, 1, 0, leave=True),
+    ) == [
+        [wait(0, 1, pins=(4,))],
+        [give(1, 1, 0, rank=4, executor=2)],
+        [],
+        [wait(0, 4, pins=(5,))],
+        [Deliver(0, 1), release(1, pins=(4, 5))],
+    ]
+
+
+def test_a_pin_is_told_once():
+    machine = Scatter()
+    assert played(
+        machine,
+        pinned((0, 4, 2), tasks=1, last=False),
+        pinned((1, 4, 3), tasks=1, last=False),
+        pinned((2, 5, 3), tasks=1),
+    ) == [
+        [wait(0, 1, pins=(4,))],
+        [],
+        [wait(0, 3, pins=(4, 5))],
+    ]
+
+
+def test_a_rank_that_was_lent_and_returned_at_once_is_asked_for_again():
+    machine = Scatter()
+    assert played(
+        machine,
+        pinned((0, 4, 2), tasks=2),
+        lent(1, rank=4, quantum=0.0),
+        lent(-1, rank=4, quantum=9.0),
+        done(-1, 1, 0, back=1, count=0, leave=True),
+    ) == [
+        [wait(1, 2, pins=(4,))],
+        [release(1, 1, pins=(4,))],
+        [give(-1, 1, 0, rank=4, executor=2)],
+        [release(-1, 1, pins=(4,))],  # the scheduler still reckons with the pin
+    ]
+
+
+def test_a_pinned_task_which_failed_is_tried_again_where_its_cache_is():
+    machine = Scatter(retries=1)
+    assert played(
+        machine,
+        pinned((0, 4, 2), tasks=1),
+        lent(1, rank=4),
+        done(1, 1, 0, failed=(0,), leave=True),
+        lent(2, rank=4),
+    ) == [
+        [wait(0, 1, pins=(4,))],
+        [give(1, 1, 0, rank=4, executor=2)],
+        [release(1, pins=(4,))],
+        [give(2, 2, 0, rank=4, executor=2, attempt=2)],
+    ]
+
+
+def test_tasks_whose_caches_are_gone_go_anywhere():
+    machine = Scatter()
+    machine.pace.mean = MS
+    assert played(
+        machine,
+        pinned((0, 4, 2), (1, 4, 2), (2, 4, 2), (3, 5, 2), tasks=4),
+        lent(1, rank=4),
+        done(1, 1, 0, 0, back=2, gone=True, leave=True),
+        lent(2, rank=9),
+    ) == [
+        [wait(0, 4, pins=(4, 5))],
+        [give(1, 1, 0, 2, rank=4, executor=2), give(1, 2, 2, rank=4, executor=2)],
+        [wait(2, 4, 2 * MS, pins=(5,))],
+        [give(2, 3, 0, rank=9), give(2, 4, 1, rank=9), wait(0, 4, pins=(5,))],
+    ]
+
+
+def test_what_comes_back_of_pinned_tasks_is_still_pinned():
+    machine = Scatter()
+    played(machine, pinned((0, 4, 2), tasks=1), lent(1, rank=4))
+    assert played(machine, done(1, 1, 0, 0, back=1, leave=True)) == [[release(1, pins=(4,))]]
+
+
+def test_the_costliest_tasks_are_given_first_and_the_scheduler_is_told_of_their_cost():
+    machine = Scatter()
+    machine.pace.mean = 1.0
+    assert played(
+        machine,
+        Extended(3, 24, False, costs=(4.0, 16.0, 8.0)),
+        Extended(1, 8, True),
+        lent(1),
+        done(1, 1, 1, busy=1.0, leave=True),
+    ) == [
+        [wait(3, 3, 28.0)],
+        [wait(4, 4, 29.0)],
+        [give(1, 1, 1)],
+        [Deliver(1, 1), release(1, 3, 13.0)],
+    ]
+
+
+def test_a_rank_is_given_what_is_near_it():
+    machine = Scatter()
+    machine.pace.mean = 1.0
+    assert played(
+        machine, Extended(3, 24, True, homes=(-1, 5, 4)), lent(1, rank=4), done(1, 1, 2, busy=1.0)
+    ) == [
+        [wait(3, 3, 3.0)],
+        [give(1, 1, 2, rank=4)],
+        [Deliver(2, 1), give(1, 2, 0, rank=4)],
+    ]
+
+
+def test_what_was_known_of_tasks_is_forgotten_with_them():
+    machine = Scatter()
+    known = Extended(3, 24, True, (1.0, 2.0, 3.0), (4, 4, 4), ((2, 4, 2),))
+    played(machine, known, lent(1, rank=4), done(1, 1, 2, busy=1.0))
+    played(machine, done(1, 2, 0, busy=1.0, leave=True))
+    assert (machine.waiting.pins, machine.waiting.priced) == ({}, 1)
+    played(machine, Cancelled(1, 1))
+    machine.waiting.add(Run(0, 3, 1))
+    assert (machine.waiting.priced, machine.waiting.open) == (0, 3)
+
+
+# --- cancelled tasks -----------------------------------------------------------------------------
+
+
+def test_cancelled_tasks_are_dropped_unless_they_were_given_out():
+    machine = scatter_of(4, mean=1.0)
+    assert played(
+        machine,
+        lent(1),
+        Cancelled(0, 2),
+        done(1, 1, 0, busy=1.0),
+        Cancelled(3, 9),
+        done(1, 2, 2, busy=1.0),
+    ) == [
+        [give(1, 1, 0)],
+        [Drop((1,))],
+        [Deliver(0, 1), give(1, 2, 2)],
+        [Drop((3,)), wait(0, 4)],
+        [Deliver(2, 1), release(1), Demand(0, 0.0, 4, closed=True)],
+    ]
+
+
+def test_a_scatter_whose_last_tasks_are_cancelled_is_over():
+    machine = scatter_of(3)
+    assert played(machine, Cancelled(0, 3)) == [[Drop((0, 1, 2)), CLOSED_AFTER_3]]
+    assert machine.complete
+
+
+def test_a_task_which_is_to_be_tried_again_can_be_cancelled():
+    machine = scatter_of(2, retries=1, mean=1.0)
+    played(machine, lent(1), done(1, 1, 0, failed=(0,), busy=1.0))
+    assert played(machine, Cancelled(0, 2), done(1, 2, 1, busy=1.0)) == [
+        [Drop((0,)), wait(0, 2)],
+        [Deliver(1, 1), release(1), Demand(0, 0.0, 2, closed=True)],
+    ]
+
+
+def test_what_is_cancelled_after_the_end_is_not_there():
+    machine = scatter_of(3)
+    played(machine, lent(1), Abandoned())
+    assert played(machine, Cancelled(0, 3)) == [[Drop(())]]
 
 
 # --- the end before the end ----------------------------------------------------------------------

@@ -174,7 +174,84 @@ def test_indices_hold_nothing_of_what_is_over():
     hold(made, 1, 1, waiting=[1], tops=[P])
     made.end(Rank(1), LeaseId(1))
     made.block(Rank(1), frozenset(), ())
-    assert made._under == {}
-    assert {place: list(pool) for place, pool in made._pools.items()} == {
+    assert made.common.under == {}
+    assert {place: list(pool) for place, pool in made.common.pools.items()} == {
         Place.IDLE: [1], Place.SPARE: [], Place.NARROW: [],
     }  # fmt: skip
+
+
+# --- leases on several ranks ---------------------------------------------------------------------
+
+
+def test_ranks_held_for_threads_are_busy_until_the_lease_is_blocked_and_then_idle():
+    made = cores(1, 2, 3)
+    made.lend_several((Rank(1), Rank(2)), LeaseId(1), False)
+    assert [made[Rank(rank)].place for rank in (1, 2)] == [Place.BUSY, Place.BUSY]
+    assert made.ranks_of(LeaseId(1), Rank(1)) == (1, 2)
+    made.block(Rank(1), frozenset({LeaseId(1)}), (P,))
+    assert [made[Rank(rank)].place for rank in (1, 2)] == [Place.SPARE, Place.IDLE]
+    made.block(Rank(1), frozenset(), ())
+    assert [made[Rank(rank)].place for rank in (1, 2)] == [Place.BUSY, Place.BUSY]
+    made.end(Rank(1), LeaseId(1))
+    assert [made[Rank(rank)].place for rank in (1, 2)] == [Place.IDLE, Place.IDLE]
+    assert made.free == 3
+
+
+def test_a_core_that_is_held_may_be_lent_while_its_holder_is_blocked_and_stays_busy_beside_it():
+    made = cores(1, 2)
+    made.lend_several((Rank(1), Rank(2)), LeaseId(1), False)
+    made.block(Rank(1), frozenset({LeaseId(1)}), (P,))
+    made.lend(Rank(2), LeaseId(2))
+    made.block(Rank(1), frozenset(), ())
+    made.end(Rank(2), LeaseId(2))
+    assert made[Rank(2)].place is Place.BUSY
+
+
+def test_members_of_a_gang_are_busy_and_while_it_is_blocked_free_for_what_is_below_it_only():
+    made = cores(1, 2, 3)
+    gang = LeaseId(1)
+    made.lend_several((Rank(1), Rank(2)), gang, True)
+    assert not made.takes(Rank(2), (P, S), gang)
+    made.block(Rank(1), frozenset({gang}), (P,))
+    assert [made.takes(Rank(rank), (P, S), gang) for rank in (1, 2, 3)] == [True, True, True]
+    assert [made.takes(Rank(rank), (P, S)) for rank in (1, 2, 3)] == [False, False, True]
+    assert made.choose((P, S), NOBODY, gang) == 2
+    assert made.choose((P, S), NOBODY) == 3
+    assert list(made.candidates((P, S), NOBODY, gang)) == [2, 1, 1, 3]
+    assert list(made.members(gang)) == [2, 1]
+    made.end(Rank(1), gang)
+    assert [made[Rank(rank)].seat for rank in (1, 2)] == [0, 0]
+    assert len(made.common) == made.free == 3
+
+
+def test_stacks_below_a_gang_do_not_count_against_what_is_below_it():
+    made = cores(1, 2)
+    hold(made, 2, 1, 2, waiting=[1, 2], tops=[P, Q])
+    made.lend_several((Rank(1), Rank(2)), LeaseId(3), True)
+    made.block(Rank(1), frozenset({LeaseId(3)}), (S,))
+    assert made.takes(Rank(2), (S,), LeaseId(3))
+    hold(made, 2, 4, 5, waiting=[1, 2, 4, 5], tops=[P, Q, T, ROOT])
+    assert not made.takes(Rank(2), (S,), LeaseId(3))
+    assert made.takes(Rank(2), (S, T, led_by(2)), LeaseId(3))
+    made.end(Rank(1), LeaseId(3))
+    assert made[Rank(2)].place is Place.NARROW
+
+
+def test_nodes_know_their_free_cores_from_when_they_are_indexed():
+    made = Cores()
+    for rank, node in enumerate("aabb"):
+        made.join(Rank(rank), node, 16)
+    made.lend(Rank(0), LeaseId(1))
+    assert list(made.nodes.ready()) == []
+    made.index_nodes()
+    a, b = made.nodes
+    assert (list(a.cores()), list(b.cores())) == ([1], [2, 3])
+    made.lend(Rank(1), LeaseId(2))
+    assert list(made.nodes.ready()) == [b]
+    made.block(Rank(0), frozenset({LeaseId(1)}), (P,))
+    assert list(a.cores()) == [0]
+    assert a.gained
+    made.nodes.calm_down()
+    assert not made.nodes.gained
+    made.end(Rank(1), LeaseId(2))
+    assert made.nodes.gained

@@ -3,6 +3,7 @@
 import pytest
 
 from builders import NOBODY, led_by
+from mpipool.needs import Needs
 from mpipool.scheduler.demands import Demand, Demands
 
 A, B, C = (led_by(NOBODY, serial) for serial in (1, 2, 3))
@@ -89,20 +90,32 @@ def test_what_wants_nothing_is_not_taken(fields):
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "is_first"),
     [
-        {"queued": 1, "seconds": 4.0},
-        {"seconds": 20.0},
-        {"coming": 5, "seconds": 9.0},
-        {"closed": True},
+        ({"queued": 1, "seconds": 4.0}, True),
+        ({"seconds": 0.1}, False),
+        ({"coming": 5, "seconds": 9.0}, None),
+        ({"closed": True}, None),
+        ({"refused": True}, None),
     ],
 )
-def test_what_has_changed_since_it_was_filed_is_passed_over(change):
+def test_what_was_filed_anew_stands_in_its_new_place_only(change, is_first):
     demands = Demands()
     changed, other = opened(demands, A, queued=5, seconds=9.0), opened(demands, B, queued=1)
     for name, value in change.items():
         setattr(changed, name, value)
-    assert [demands.take(), demands.take()] == [other, None]
+    demands.file(changed)
+    expected = {True: [changed, other], False: [other, changed], None: [other]}[is_first]
+    assert [*iter(demands.take, None)] == expected
+
+
+def test_what_is_filed_twice_is_taken_once():
+    demands = Demands()
+    one = opened(demands, A, queued=5, seconds=9.0)
+    for seconds in (99.0, 9.0, 9.0):
+        one.seconds = seconds
+        demands.file(one)
+    assert [demands.take(), demands.take()] == [one, None]
 
 
 def test_what_was_forgotten_since_it_was_filed_is_passed_over():
@@ -127,13 +140,39 @@ def test_stale_entries_do_not_pile_up():
     long = opened(demands, B, queued=1, seconds=9.0)
     longest = opened(demands, C, queued=1, seconds=99.0)
     opened(demands, led_by(NOBODY, 4), queued=1).closed = True
-    for _ in range(2 * 4 + 64 - 4):
+    closed = demands[led_by(NOBODY, 4)]
+    demands.file(closed)
+    for turn in range(2 * 4 + 64 - 4):
+        short.seconds = 1.0 + turn % 2
         demands.file(short)
+    assert len(demands._heap) == 71
+    short.seconds = 1.0
+    demands.file(short)
     assert len(demands._heap) == 72
+    short.seconds = 2.0
     demands.file(short)
     assert len(demands._heap) == 3
     assert [demands.take(), demands.take(), demands.take()] == [longest, long, short]
     assert demands.take() is None
+
+
+def test_gangs_come_before_other_demands_of_the_same_depth_and_after_deeper_ones():
+    demands = Demands()
+    gangs = demands.open(A, (A,), Needs((2, 2), in_place=True))
+    others = [demands.open(B, (B,)), demands.open(C, (B, C))]
+    for each in (gangs, *others):
+        each.queued, each.seconds = 1, 1000.0 * (each is not gangs)
+        demands.file(each)
+    assert [demands.take() for _ in range(3)] == [others[1], gangs, others[0]]
+    assert list(demands.gangs) == [A]
+    gangs.closed = True
+    demands.forget_if_over(gangs)
+    assert demands.gangs == {}
+
+
+@pytest.mark.parametrize(("queued", "seconds", "mean"), [(4, 2.0, 0.5), (4, 0.0, 0.0), (0, 0.0, 0.0)])
+def test_the_mean_is_0_while_nothing_is_known(queued, seconds, mean):
+    assert demand(queued=queued, seconds=seconds).mean == mean
 
 
 def test_a_scatter_which_opens_again_is_new():

@@ -91,7 +91,7 @@ class AnyEvents(RuleBasedStateMachine):
     @invariant()
     def it_is_sound(self):
         check(self.scheduler)
-        assert self.scheduler.leases == self.out
+        assert {lease: kept[:2] for lease, kept in self.scheduler.leases.items()} == self.out
 
 
 AnyEvents.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

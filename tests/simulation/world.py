@@ -100,9 +100,9 @@ class SimulatedRun:
         """While no message is on its way, no core is free for a task that waits anywhere."""
         for agent in self.agents:
             for led in agent.leading.scatters.values():
-                if led.machine.queued:
+                if led.machine.waiting.open:
                     rank = broker.scheduler.cores.choose(led.path, agent.transport.rank)
-                    assert rank is None, f"rank {rank} idles while {led.machine.queued} tasks wait"
+                    assert rank is None, f"rank {rank} idles while {led.machine.waiting.open} tasks wait"
 
     def check_member(self, agent: Agent) -> None:
         """A rank has two stacks at most, and each process is in one place."""
@@ -117,9 +117,10 @@ class SimulatedRun:
             stack for stack in member.stacks if any(alive.issuperset(e.path) for e in stack)
         ]  # what belongs to an abandoned scatter is just being ended
         assert len(stacks) <= MAX_STACKS, f"rank {agent.transport.rank} has more stacks"
-        standing = [entry.executor for stack in member.stacks for entry in stack]
+        standing = [(e.lease, e.executor) for stack in member.stacks for e in stack]
         assert sorted(standing) == sorted(member.entries), "an entry stands on no stack, or on two"
-        assert not set(standing) & set(member.idle), "a busy process counts as idle"
+        busy = {executor for _, executor in standing}
+        assert not busy & set(member.idle), "a busy process counts as idle"
         for stack in member.stacks:
             for below, above in pairwise(stack):
                 assert below.root != above.lease, "a lease stands on itself"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Final
 
+from mpipool.executor.environment import RESOURCES
 from mpipool.launch import run_below_agents
 
 NAME: Final = "run"
@@ -23,6 +25,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-n", "--ranks", type=int, help="how many ranks to start (1; inside mpiexec, leave it out)"
     )
+    parser.add_argument(
+        "--resource",
+        action="append",
+        default=[],
+        metavar="NAME=N",
+        help="named tokens for resources= of calls: io=32 lets at most 32 tasks hold an io; "
+        "can be given several times",
+    )
     parser.add_argument("script", help="the script")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="its arguments")
 
@@ -35,5 +45,11 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.ranks is not None and arguments.ranks < 1:
         print(f"error: -n {arguments.ranks}: at least one rank is needed", file=sys.stderr)
         return 2
+    for resource in arguments.resource:
+        name, _, count = resource.partition("=")
+        if not name or not count.isdigit() or int(count) < 1:
+            print(f"error: --resource {resource}: say NAME=N, like io=32", file=sys.stderr)
+            return 2
+    os.environ[RESOURCES] = ",".join(arguments.resource)
     command = [sys.executable, arguments.script, *arguments.arguments]
     return run_below_agents(command, arguments.ranks)

@@ -9,19 +9,20 @@ import json
 import os
 import pickle
 import sys
-import threading
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Protocol
+from itertools import chain, count
+from typing import Any, Protocol
 
+from mpipool.executor import store
 from mpipool.executor.channel import BlockingChannel
-from mpipool.executor.pickling import dumps
+from mpipool.executor.pickling import Pieces, dump_call
+from mpipool.executor.post import ARRIVED, Post, Taker
+from mpipool.executor.store import Store
 from mpipool.executor.stream import Call, Stream
-from mpipool.messages import Answer, Ask, Message, Open, Results
-
-if TYPE_CHECKING:
-    from mpipool.ids import ScatterId
+from mpipool.ids import NO_LEASE, DataId, LeaseId
+from mpipool.messages import Answer, Ask, Buffer, Message, Open, Resume, Wait
 
 
 class Blockable(Protocol):
@@ -41,8 +42,22 @@ class Attachment:
         self.token, self.results, self.recorded = token, results, recorded
 
 
+@dataclass(frozen=True, slots=True)
+class Within:
+    """What the scatter of the running task says of it; nested scatters belong to it."""
+
+    attachment: Attachment = field(default_factory=Attachment)
+    lease: LeaseId = NO_LEASE
+    contexts: dict[str, dict[str, int]] = field(default_factory=dict)
+    """By the name of the context, the data ids of what it stores, by name."""
+    context: str = ""
+    """The context of the task."""
+    given: dict[str, dict[str, int]] = field(default_factory=dict)
+    """`contexts` as they were before the task has stored something itself."""
+
+
 class Caller:
-    """Opens scatters and asks questions; one call at a time, other threads wait.
+    """Opens scatters and asks questions, for any thread.
 
     Parameters
     ----------
@@ -52,19 +67,38 @@ class Caller:
         The executor in whose process this is; None in the script.
     size : int
         Number of ranks.
+
+    Attributes
+    ----------
+    post : Post
+        The messages which come.
+    at_end : callable or None
+        Called when a task ends, with whether it returned: what it has submitted ends with it.
+    comm : mpi4py.MPI.Intracomm or None
+        The communicator of the gang whose task runs in this process.
+    alone : bool
+        Whether the task is a gang, of which this process is all if it has no communicator.
     """
 
     def __init__(
         self, channel: BlockingChannel, executor: Blockable | None = None, size: int = 1
     ) -> None:
-        self._channel = channel
         self._executor = executor
-        self._turn = threading.RLock()
-        self._requests = 0
-        self._mail: dict[int, deque[Message]] = {}
+        self.post = Post(channel, executor.take if executor else None)
+        self._requests = count(1)
+        self._blocking: dict[int, int] = {}
+        """How many threads wait for which scatters, as the agent knows it."""
+        self.at_end: Callable[[bool], None] | None = None
+        self.comm: Any = None
+        self.alone = False
         self.size = size
-        self.attachment = Attachment()
-        self.path: tuple[ScatterId, ...] = ()
+        self.within = Within()
+        self.store = Store(self)
+
+    @property
+    def attachment(self) -> Attachment:
+        """The run's checkpoint."""
+        return self.within.attachment
 
     @property
     def in_task(self) -> bool:
@@ -81,17 +115,18 @@ class Caller:
         MpipoolError
             Whatever the broker refused with.
         """
-        with self._turn:
-            request = self._next_request()
+        request = self.next_request()
+        try:
             asked = json.dumps(facts).encode()
             self.send(Ask(request=request, question=question, parts=(asked,)))
             answer = self.wait_for(request)
+        finally:
             self.forget(request)
-            assert isinstance(answer, Answer)
-            if not answer.ok:
-                raise pickle.loads(answer.parts[0])
-            found = json.loads(bytes(answer.parts[0]))
-            return found, [memoryview(part) for part in answer.parts[1:]]
+        assert isinstance(answer, Answer)
+        if not answer.ok:
+            raise pickle.loads(answer.parts[0])
+        found = json.loads(bytes(answer.parts[0]))
+        return found, [memoryview(part) for part in answer.parts[1:]]
 
     # --- scatters --------------------------------------------------------------------------------
 
@@ -103,14 +138,14 @@ class Caller:
         UnpicklableError
             If the function or an item can't be sent. Tasks which ran already are dropped.
         """
-        with self._turn, Stream(self, call) as stream:
+        with Stream(self, call) as stream:
             for item in items:
                 stream.feed(item)
             stream.close()
             values: list[Any] = [None] * stream.fed
             failures: dict[int, Exception] = {}
             while stream.missing:
-                for index, value, error in stream.take():
+                for index, value, error in stream.take(to_the_end=True):
                     if error is None:
                         values[index] = value
                     else:
@@ -120,9 +155,18 @@ class Caller:
                     call.on_batch(done, len(failures), stream.take_busy())
             return values, failures
 
-    def open(self, call: Call) -> int:
-        """Begin a scatter, and return the number by which its messages are known."""
-        function = dumps((call.function, call.arguments, call.keywords), "the function")
+    def open(self, call: Call, taker: Taker | None = None) -> int:
+        """Begin a scatter, and return the number by which its messages are known.
+
+        Parameters
+        ----------
+        call : Call
+            What it is to do.
+        taker : Taker, optional
+            Who gets these messages, and is told which tasks have begun.
+        """
+        function = dump_call(call.function, call.arguments, call.keywords)
+        pieces = function.buffers if isinstance(function, Pieces) else [function]
         shared = json.dumps(
             {
                 "stage": call.stage,
@@ -131,51 +175,108 @@ class Caller:
                 "token": self.attachment.token,
                 "results": self.attachment.results,
                 "size": self.size,
+                "contexts": self.within.contexts,
+                "context": call.context,
+                **call.options,
                 "sys_path": [os.path.abspath(folder) for folder in sys.path],
             }
         ).encode()
-        if self._executor:
-            self._executor.before_waiting()
-        request = self._next_request()
+        digest = blake2b(shared, digest_size=16)
+        for piece in pieces:
+            digest.update(piece)
+        request = self.next_request(taker)
         self.send(
             Open(
                 request=request,
-                digest=blake2b(shared + function, digest_size=16).digest(),
+                digest=digest.digest(),
                 stage=call.stage,
                 retries=call.retries,
                 recorded=self.attachment.recorded,
                 keyed=call.prefixes is not None,
-                parts=(shared, function),
-            )
+                lease=self.within.lease,
+                needs=call.needs,
+                context=call.context,
+                previous=call.previous,
+                watched=taker is not None,
+                parts=(shared,),
+            ),
+            pieces,
         )
         return request
 
     # --- messages --------------------------------------------------------------------------------
 
-    def send(self, message: Message) -> None:
-        """Send a message to the agent."""
-        self._channel.send(message)
+    def send(self, message: Message, payload: Sequence[Buffer] | None = None) -> None:
+        """Send a message to the agent, with a further part in pieces if one is given."""
+        self.post.send(message, payload)
 
     def wait_for(self, request: int) -> Message:
         """Wait for the next message about a request; keep those about others."""
-        mail = self._mail[request]
-        while not mail:
-            message = self._channel.receive()
-            if isinstance(message, (Results, Answer)):
-                if message.request in self._mail:  # or it is about a call that was given up
-                    self._mail[message.request].append(message)
-            elif self._executor:
-                self._executor.take(message)
-        return mail.popleft()
+        return self.post.next(request)
+
+    def wait_in(self, request: int, to_the_end: bool = False) -> Message:
+        """Wait for the next message about a scatter; meanwhile this process is blocked in it.
+
+        Parameters
+        ----------
+        request : int
+            The scatter's.
+        to_the_end : bool
+            Whether this thread does nothing but wait until it is complete.
+        """
+        if self.post.has(request):
+            return self.post.next(request)
+        self.block(request)
+        try:
+            return self.post.next(request, serving=True)
+        finally:
+            if not to_the_end:
+                self.unblock(request)
+
+    def block(self, request: int, further: bool = False) -> None:
+        """Say that this process waits for a scatter: its core is free until it goes on.
+
+        Parameters
+        ----------
+        request : int
+            The scatter's.
+        further : bool
+            Whether it has said so already of another scatter, and this came up meanwhile.
+        """
+        if self._executor is None:
+            return
+        with ARRIVED:
+            self._blocking[request] = self._blocking.get(request, 0) + 1
+            first = self._blocking[request] == 1
+        if first:
+            if not further:
+                self._executor.before_waiting()
+            self.send(Wait(request=request))
+
+    def unblock(self, request: int) -> None:
+        """Say that this process goes on."""
+        if self._executor is None:
+            return
+        with ARRIVED:
+            if request not in self._blocking:
+                return  # it is complete
+            self._blocking[request] -= 1
+            last = self._blocking[request] == 0
+            if last:
+                del self._blocking[request]
+        if last:
+            self.send(Resume(request=request))
 
     def forget(self, request: int) -> None:
         """Drop what still comes about a request."""
-        self._mail.pop(request, None)
+        self.post.forget(request)
+        self._blocking.pop(request, None)
 
-    def _next_request(self) -> int:
-        self._requests += 1
-        self._mail[self._requests] = deque()
-        return self._requests
+    def next_request(self, taker: Taker | None = None) -> int:
+        """Return a number for a request, about which messages are kept, or taken, from now on."""
+        request = next(self._requests)
+        self.post.expect(request, taker)
+        return request
 
 
 # --- the one of this process ---------------------------------------------------------------------
@@ -186,6 +287,7 @@ _installed: list[Caller] = []
 def install(caller: Caller) -> None:
     """Make this the caller of the process."""
     _installed[:] = [caller]
+    store.current[:] = [caller.store]
 
 
 def installed() -> Caller | None:
@@ -193,8 +295,35 @@ def installed() -> Caller | None:
     return _installed[0] if _installed else None
 
 
-def inherit(shared: dict[str, Any], path: tuple[ScatterId, ...]) -> None:
-    """Take over what the running task's scatter says of the run: nested scatters belong to it."""
+def inherit(shared: dict[str, Any], lease: LeaseId) -> Within:
+    """Take over what the running task's scatter says; return what was so before."""
     caller = _installed[0]
-    caller.attachment = Attachment(shared["token"], shared["results"], shared["recorded"])
-    caller.size, caller.path = shared["size"], path
+    before = caller.within
+    attachment = Attachment(shared["token"], shared["results"], shared["recorded"])
+    caller.size, caller.alone = shared["size"], bool(shared.get("in_place"))
+    if shared["contexts"] != before.contexts:
+        ids = (ids.values() for ids in shared["contexts"].values())
+        caller.store.retain(set(chain.from_iterable(ids)))
+    given = shared["contexts"]
+    caller.within = Within(attachment, lease, given, shared["context"], given)
+    return before
+
+
+def go_back(within: Within) -> None:
+    """Be again within what `inherit` returned."""
+    _installed[0].within = within
+
+
+def end_of_task(returned: bool) -> None:
+    """Say that the running task has ended, and with it what it has submitted and stored."""
+    if not _installed:
+        return
+    caller = _installed[0]
+    if caller.at_end:
+        caller.at_end(returned)
+    within = caller.within
+    if within.contexts is not within.given:
+        known = chain.from_iterable(ids.values() for ids in within.given.values())
+        stored = chain.from_iterable(ids.values() for ids in within.contexts.values())
+        caller.store.release(map(DataId, set(stored) - set(known)))
+        caller.within = replace(within, contexts=within.given)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import array
+import contextlib
+import mmap
 import socket
 import struct
+import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Final
 
@@ -19,6 +22,11 @@ _VECTOR: Final = 64
 """Buffers handed to one sendmsg; the kernel takes 1024 at most."""
 BUFFER: Final = 1 << 20
 """Size asked for the socket's buffers: a chunk passes without a switch to the other process."""
+_HUGE: Final = 1 << 22
+"""Bytes. Longer messages are read into huge pages: to get fresh small ones takes three times as
+long as to copy the data."""
+_COPIED: Final = 1 << 16
+"""Bytes. Shorter buffers are put together before they are sent: that is cheaper than a call."""
 
 
 def socketpair() -> tuple[socket.socket, socket.socket]:
@@ -29,10 +37,33 @@ def socketpair() -> tuple[socket.socket, socket.socket]:
     return pair
 
 
-def _frame(message: Message) -> list[Buffer]:
-    buffers = encode(message)
+def _frame(message: Message, payload: Sequence[Buffer] | None = None) -> list[Buffer]:
+    buffers = encode(message, payload)
     buffers[0] = _LENGTH.pack(sum(map(len, buffers))) + bytes(buffers[0])
     return buffers
+
+
+def _gathered(buffers: list[Buffer]) -> Iterator[Buffer]:
+    """Put runs of short buffers together; long ones stay where they are."""
+    short: list[Buffer] = []
+    for buffer in buffers:
+        if len(buffer) < _COPIED:
+            short.append(buffer)
+            continue
+        yield b"".join(short)
+        yield buffer
+        short = []
+    yield b"".join(short)
+
+
+def _room(size: int) -> memoryview:
+    """Get memory for a message."""
+    if size < _HUGE:
+        return memoryview(bytearray(size))
+    room = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with contextlib.suppress(OSError):  # a kernel without huge pages
+        room.madvise(mmap.MADV_HUGEPAGE)
+    return memoryview(room)
 
 
 class _Assembly:
@@ -40,12 +71,12 @@ class _Assembly:
 
     def __init__(self) -> None:
         self._pending = bytearray()
-        self._large: bytearray | None = None
+        self._large: memoryview | None = None
         self._filled = 0
 
     def room(self) -> memoryview | None:
         """Return where the rest of a large message belongs, so that it is not copied again."""
-        return None if self._large is None else memoryview(self._large)[self._filled :]
+        return None if self._large is None else self._large[self._filled :]
 
     def filled(self, size: int) -> Iterator[Message]:
         """Note that ``size`` bytes were read into the room."""
@@ -66,12 +97,13 @@ class _Assembly:
                     self._begin_large(size, start)
                     return
                 break
-            yield decode(bytes(memoryview(self._pending)[start : start + size]))
+            # Arrays are used where they lie in it, and must be writeable: no bytes.
+            yield decode(bytearray(memoryview(self._pending)[start : start + size]))
             at = start + size
         del self._pending[:at]
 
     def _begin_large(self, size: int, start: int) -> None:
-        self._large = bytearray(size)
+        self._large = _room(size)
         self._filled = len(self._pending) - start
         self._large[: self._filled] = memoryview(self._pending)[start:]
         self._pending = bytearray()
@@ -149,16 +181,17 @@ class Channel:
 
 
 class BlockingChannel:
-    """The end of an executor, a guard or the script."""
+    """The end of an executor, a guard or the script. One thread reads; any may send."""
 
     def __init__(self, end: socket.socket) -> None:
         end.setblocking(True)
+        self._sending = threading.Lock()
         self.end = end
         self._assembly = _Assembly()
         self._ready: deque[Message] = deque()
 
-    def send(self, message: Message) -> None:
-        """Send a message.
+    def send(self, message: Message, payload: Sequence[Buffer] | None = None) -> None:
+        """Send a message, with a further part in pieces if one is given.
 
         Raises
         ------
@@ -166,8 +199,9 @@ class BlockingChannel:
             If the agent is gone.
         """
         try:
-            for buffer in _frame(message):
-                self.end.sendall(buffer)
+            with self._sending:
+                for buffer in _gathered(_frame(message, payload)):
+                    self.end.sendall(buffer)
         except OSError as error:
             raise WorldLost(f"the agent is gone ({error.strerror})") from None
 
@@ -183,15 +217,21 @@ class BlockingChannel:
             self._read()
         return self._ready.popleft()
 
+    @property
+    def pending(self) -> bool:
+        """Whether a message was read that nobody has received."""
+        return bool(self._ready)
+
     def receive_ready(self) -> Iterator[Message]:
-        """Read once, and yield the messages which that completed.
+        """Yield the messages which are there; if there are none, read once.
 
         Raises
         ------
         WorldLost
             If the agent is gone.
         """
-        self._read()
+        if not self._ready:
+            self._read()
         while self._ready:
             yield self._ready.popleft()
 

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from typing import Final
 
 SIZE: Final = "MPIPOOL_SIZE"
 """Environment variable which tells the script how many ranks there are."""
+RANK: Final = "MPIPOOL_RANK"
+"""Environment variable which tells executors of which rank they are."""
 SCRIPT_FD: Final = "MPIPOOL_FD"
 """Environment variable which tells the script at which descriptor its agent is."""
 PRELOAD: Final = "MPIPOOL_PRELOAD"
 """Environment variable which passes on the modules to preload, separated by commas."""
+RESOURCES: Final = "MPIPOOL_RESOURCES"
+"""Environment variable: the run's named tokens, as ``io=32,licence=4``."""
 TRAFFIC: Final = "MPIPOOL_TRAFFIC"
 """Environment variable: a folder in which each agent leaves what it sent and received, as JSON."""
+
+CPUS: Final = "MPIPOOL_CPUS"
+"""Environment variable which tells executors which CPUs are theirs, separated by commas."""
+NODE_CPUS: Final = "MPIPOOL_NODE_CPUS"
+"""The same for all CPUs of the ranks of the node."""
+PIN: Final = "MPIPOOL_PIN"
+"""Environment variable: 0 leaves the CPU affinity of executors as the launcher has set it."""
 
 _LAUNCHERS: Final = ("PMI", "PMIX", "OMPI_", "PRTE", "HYDRA", "HYDI", "MPIR_", "MPIEXEC_")
 """With these, mpi4py in user code would take itself for the rank: it aborts under MPICH and hangs
@@ -26,11 +38,29 @@ _THREADS: Final = (
 )
 
 
-def for_user_code(environment: Mapping[str, str], threads: int = 1) -> dict[str, str]:
-    """Return the environment for processes below an agent: no launcher, one thread each."""
+_PLACES: Final = (
+    ("MPI_LOCALRANKID", "MPI_LOCALNRANKS"),  # Hydra
+    ("OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"),
+    ("PMI_LOCAL_RANK", "PMI_LOCAL_SIZE"),  # Cray
+    ("PALS_LOCAL_RANKID", "PALS_LOCAL_SIZE"),
+    ("MV2_COMM_WORLD_LOCAL_RANK", "MV2_COMM_WORLD_LOCAL_SIZE"),
+)
+
+
+def for_user_code(
+    environment: Mapping[str, str], own: Collection[int] = (), node: Collection[int] = ()
+) -> dict[str, str]:
+    """Return the environment for executors: no launcher, one thread each, and on which CPUs."""
     kept = without_launcher(environment)
-    kept.update(dict.fromkeys(_THREADS, str(threads)))
+    kept.update(for_threads(1))
+    for name, cpus in ((CPUS, own), (NODE_CPUS, node)):
+        kept[name] = ",".join(map(str, sorted(cpus)))
     return kept
+
+
+def for_threads(threads: int) -> dict[str, str]:
+    """Return the variables which tell libraries how many threads to use."""
+    return dict.fromkeys(_THREADS, str(threads))
 
 
 def without_launcher(environment: Mapping[str, str]) -> dict[str, str]:
@@ -48,3 +78,33 @@ def launched(environment: Mapping[str, str]) -> tuple[int, int] | None:
         if rank in environment and size in environment:
             return int(environment[rank]), int(environment[size])
     return None
+
+
+def local_place(environment: Mapping[str, str]) -> tuple[int, int] | None:
+    """Return which of the ranks of this node this one is, and how many they are.
+
+    None where the launcher does not say, or outside of one.
+    """
+    for index, size in _PLACES:
+        if index in environment and size in environment:
+            return int(environment[index]), int(environment[size])
+    if {"PMIX_RANK", "SLURM_LOCALID", "SLURM_NODEID"} <= environment.keys():  # srun itself
+        counts = _counts(environment.get("SLURM_STEP_TASKS_PER_NODE", ""))
+        node = int(environment["SLURM_NODEID"])
+        if node < len(counts):
+            return int(environment["SLURM_LOCALID"]), counts[node]
+    return None
+
+
+def _counts(listed: str) -> list[int]:
+    """Read how many tasks each node has, as Slurm writes it: ``16(x2),8``."""
+    found = []
+    for count, times in re.findall(r"(\d+)(?:\(x(\d+)\))?", listed):
+        found += [int(count)] * int(times or 1)
+    return found
+
+
+def tokens(environment: Mapping[str, str]) -> dict[str, int]:
+    """Return the run's named tokens."""
+    given = filter(None, environment.get(RESOURCES, "").split(","))
+    return {name: int(count) for name, _, count in (one.partition("=") for one in given)}

@@ -19,8 +19,9 @@ from functools import partial
 from typing import Final, Protocol
 
 from mpipool.executor.channel import Channel, socketpair
+from mpipool.executor.cores import Share
 from mpipool.executor.descendants import end_children
-from mpipool.executor.environment import for_user_code
+from mpipool.executor.environment import RANK, for_user_code
 from mpipool.executor.output import Output, Writer
 from mpipool.executor.progress import NOTHING, Progress
 from mpipool.ids import ExecutorId
@@ -40,8 +41,8 @@ class Death:
     stderr: str = ""
     peak: int = 0
     """Peak resident memory, KiB."""
-    running: tuple[int, int, float] | None = None
-    """Chunk, task and begin of what it was running."""
+    running: tuple[int, int, int, float] | None = None
+    """Lease, chunk, task and begin of what it was running."""
     lost: bool = False
     """Not the task's fault: the guard was killed. Of the script: the launcher's process is gone."""
 
@@ -116,9 +117,9 @@ class _Executor:
         self.progress = Progress(page)
         os.close(page)
 
-    def running(self) -> tuple[int, int, float] | None:
+    def running(self) -> tuple[int, int, int, float] | None:
         read = self.progress.read()
-        return None if read[0] == NOTHING or read[2] == 0 else read
+        return None if read[1] == NOTHING or read[3] == 0 else read
 
     def close(self) -> None:
         self.channel.close()
@@ -201,6 +202,10 @@ class Executors:
     spared : set of int or None
         The guards of this process, kept up to date. When one was killed, what its executors have
         left behind comes up to this process, and is ended; not if this is the user's own (None).
+    cpus : Share, optional
+        What they may use, if they are to be pinned.
+    rank : int
+        Number of the rank, which they are told.
     """
 
     def __init__(
@@ -209,8 +214,11 @@ class Executors:
         listener: Listener,
         preload: Sequence[str] = (),
         spared: set[int] | None = None,
+        cpus: Share | None = None,
+        rank: int = 0,
     ) -> None:
         self._watch = watch
+        self._cpus, self._rank = cpus, rank
         self._spared = spared
         self._listener = listener
         self._preload = preload
@@ -226,7 +234,7 @@ class Executors:
     def prepare(self) -> GuardProcess:
         """Have a guard, which imports what executors will need; it takes a second, perhaps."""
         if self._guard is None:
-            environment = for_user_code(os.environ)
+            environment = for_user_code(os.environ, *(self._cpus or ())) | {RANK: str(self._rank)}
             self._guard = GuardProcess(self._watch, environment, *self._preload)
             self._watch.add(self._guard.channel.fileno(), self._read_guard)
             if self._spared is not None:
@@ -244,6 +252,12 @@ class Executors:
             self._starting[executor].append(message)
         elif executor in self._executors:
             self._watch.send(self._executors[executor].channel, message)
+
+    def running_since(self, executor: ExecutorId) -> float | None:
+        """Return when the task that runs in it began (seconds since the epoch), if one does."""
+        process = self._executors.get(executor)
+        running = process.running() if process else None
+        return running[3] if running else None
 
     def kill(self, executor: ExecutorId) -> None:
         """End a process at once."""

@@ -11,7 +11,7 @@ import os
 import struct
 from typing import Final
 
-_CELL: Final = struct.Struct("<qqd")
+_CELL: Final = struct.Struct("<qqqd")
 _SIZE: Final = mmap.PAGESIZE
 NOTHING: Final = -1
 
@@ -29,18 +29,18 @@ class Progress:
     def __init__(self, descriptor: int) -> None:
         self._page = mmap.mmap(descriptor, _SIZE)
 
-    def begins(self, chunk: int, task: int, now: float) -> None:
+    def begins(self, lease: int, chunk: int, task: int, now: float) -> None:
         """Note that a task begins (seconds since the epoch)."""
-        _CELL.pack_into(self._page, 0, chunk, task, now)
+        _CELL.pack_into(self._page, 0, lease, chunk, task, now)
 
     def rests(self) -> None:
         """Note that no task is running."""
-        _CELL.pack_into(self._page, 0, NOTHING, NOTHING, 0.0)
+        _CELL.pack_into(self._page, 0, 0, NOTHING, NOTHING, 0.0)
 
-    def read(self) -> tuple[int, int, float]:
-        """Return chunk, task and begin of what runs; chunk NOTHING if nothing does."""
-        chunk, task, began = _CELL.unpack_from(self._page, 0)
-        return chunk, task, began
+    def read(self) -> tuple[int, int, int, float]:
+        """Return lease, chunk, task and begin of what runs; chunk NOTHING if nothing does."""
+        lease, chunk, task, began = _CELL.unpack_from(self._page, 0)
+        return lease, chunk, task, began
 
     def close(self) -> None:
         """Unmap the page."""

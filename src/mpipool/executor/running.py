@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from mpipool.errors import UsageError
@@ -23,20 +24,40 @@ class Running:
     token: int = 0
     """Fencing token of the run's session; part of the names of unpublished files."""
     attempt: int = 1
+    scope: int = 0
+    """The scatter which began its cache."""
+    task: int = 0
+    """Index in the scatter."""
+    touched: bool = False
+    """Whether it has asked for its cache."""
     metrics: dict[str, Any] = field(default_factory=dict)
     outputs: list[tuple[str, str]] = field(default_factory=list)
 
-    def begin(self, token: int, attempt: int) -> None:
+    def begin(self, token: int, attempt: int, scope: int, task: int) -> None:
         """Forget the previous task."""
         self.in_task, self.token, self.attempt = True, token, attempt
+        self.scope, self.task, self.touched = scope, task, False
         if self.metrics:
             self.metrics = {}
         if self.outputs:
             self.outputs = []
 
+    def become(self, other: Running) -> None:
+        """Be again what was copied before another task ran."""
+        for name in self.__slots__:
+            setattr(self, name, getattr(other, name))
+
+    def cache(self) -> SimpleNamespace:
+        """Return the task's cache, which it may fill for a later call with the same item."""
+        self.touched = True
+        return caches.setdefault(self.scope, {}).setdefault(self.task, SimpleNamespace())
+
 
 running = Running()
 """There is one task at a time in a process."""
+
+caches: dict[int, dict[int, SimpleNamespace]] = {}
+"""By the scatter which began them and the index of the task, until the leader lets them go."""
 
 
 def record(**metrics: Any) -> None:

@@ -1,87 +1,54 @@
-"""The executor: takes chunks of tasks from its agent, runs them, sends the outcomes back."""
+"""The executor: takes chunks of tasks from its agent, runs them, sends the outcomes back.
+
+While the running task waits for a scatter, other chunks are sent back, for another process of the
+rank; but those whose caches are in this process run at once, on top of the task that waits.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-import pickle
-import random
-import signal
 import socket
 import sys
-import time
-import traceback
 from array import array
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from time import perf_counter, thread_time
-from typing import Any, Final
+from collections.abc import Iterator
+from copy import copy
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
 
-from mpipool.checkpoint.results import publish_result
 from mpipool.errors import WorldLost
 from mpipool.executor import caller
+from mpipool.executor.attempt import Attempts, rebuild
+from mpipool.executor.batch import Batch
 from mpipool.executor.channel import BlockingChannel
-from mpipool.executor.pickling import dump_exception, dump_result
+from mpipool.executor.function import Function
+from mpipool.executor.pickling import Pieces
+from mpipool.executor.post import Post
 from mpipool.executor.progress import Progress
-from mpipool.executor.running import discard, running
-from mpipool.messages import Define, Message, RunTasks, TasksDone
-from mpipool.task import DONE, ENTRY, FAILED, KEPT_IN_RECORD, cut_key, dump_details
+from mpipool.executor.running import caches, running
+from mpipool.executor.surroundings import Surroundings, reseed
+from mpipool.executor.threads import begin, threads_in_use, use_threads
+from mpipool.ids import ANY_EXECUTOR
+from mpipool.messages import Define, Forget, Message, RunTasks
+from mpipool.task import DIGEST
 
 FLUSH: Final = 0.01
 """Seconds after which outcomes are sent although the chunk goes on."""
-_HANDLED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)
-"""Signals whose handlers a task may have changed."""
 LONG: Final = 0.05
 """Seconds. After so long a task the rest of the chunk goes back: others may be free for it."""
-METERED: Final = 0.001
-"""Seconds. CPU time of shorter tasks is not read but taken to be their duration."""
-MEASURED: Final = 0.01
-"""Seconds. Peak memory is read after tasks that took longer; it costs 30 µs."""
 
 
-class Function:
-    """A function, and what all tasks of its scatter share."""
+@dataclass(slots=True)
+class Current:
+    """The chunk that is being run."""
 
-    def __init__(self, shared: memoryview, pickled: memoryview) -> None:
-        self.shared: dict[str, Any] = json.loads(bytes(shared))
-        self._pickled = pickled
-        self._loaded: tuple[Callable[..., Any], Sequence[Any], dict[str, Any]] | None = None
-
-    def load(self) -> tuple[Callable[..., Any], Sequence[Any], dict[str, Any]]:
-        """Return the function and its further arguments, unpickled once."""
-        if self._loaded is None:
-            for folder in self.shared["sys_path"]:
-                if folder not in sys.path:
-                    sys.path.append(folder)
-            self._loaded = pickle.loads(self._pickled)
-            self._pickled = memoryview(b"")
-        assert self._loaded is not None
-        return self._loaded
-
-
-class Batch:
-    """Outcomes which were not sent yet."""
-
-    def __init__(self, first: int) -> None:
-        self.first = first
-        self.begin(first)
-
-    def begin(self, first: int) -> None:
-        """Begin anew at task ``first``."""
-        self.first, self.count, self.failures, self.busy = first, 0, 0, 0.0
-        self.table, self.details, self.results = bytearray(), bytearray(), bytearray()
-
-    def add(
-        self, state: int, times: tuple[float, float, float, int], texts: bytes, result: bytes
-    ) -> None:
-        """Add one outcome; ``times`` are start, wall, CPU and peak memory."""
-        self.table += ENTRY.pack(state, len(texts), *times, len(result))
-        self.details += texts
-        self.results += result
-        self.count += 1
-        self.failures += state != DONE
-        self.busy += times[1]
+    chunk: RunTasks
+    end: int
+    """Where it ends; moved forward when its rest is given back."""
+    batch: Batch
+    task: int
+    began: float = 0.0
+    """When the running task began, seconds since the epoch."""
 
 
 class Executor:
@@ -91,17 +58,14 @@ class Executor:
         self._channel = channel
         self._progress = progress
         self._functions: dict[bytes, Function] = {}
-        self._home = _Surroundings()
-        self._chunk: RunTasks | None = None
-        self._batch = Batch(0)
-        self._cpu = _CpuMeter()
-        self._end = 0
-        """Where the running chunk ends; moved forward when its rest is given back."""
+        self._home = Surroundings()
+        self._current: Current | None = None
+        self._attempts = Attempts(self._begins)
 
-    def serve(self) -> None:
+    def serve(self, post: Post) -> None:
         """Take messages until the agent is gone."""
         while True:
-            message = self._channel.receive()
+            message = post.next_for_executor()
             match message:
                 case RunTasks():
                     self._run_chunk(message)
@@ -115,185 +79,114 @@ class Executor:
                 self._functions.pop(digest, None)
             case Define(digest=digest, parts=(shared, function)):
                 self._functions[digest] = Function(memoryview(shared), memoryview(function))
+            case Forget(scope=scope):
+                caches.pop(scope, None)
+            case RunTasks(executor=executor) if executor != ANY_EXECUTOR:
+                self._run_on_top(message)
             case RunTasks():
                 # It was sent before the agent knew that this process waits in a scatter.
-                self._send(message, Batch(message.first), back=message.count)
+                self._channel.send(Batch(message.first).report(message, back=message.count))
 
     def before_waiting(self) -> None:
         """Send what is done, and give back what the running task would hold up."""
-        chunk = self._chunk
-        if chunk is None:
+        current = self._current
+        if current is None:
             return
-        running_task = self._batch.first + self._batch.count
-        back = self._end - running_task - 1
-        if back or self._batch.count:
-            self._send(chunk, self._batch, back)
-            self._batch.begin(running_task)
-        self._end = running_task + 1
+        back = current.end - current.task - 1
+        if back or current.batch.count:
+            self._send(current, back)
+            current.batch.begin(current.task)
+        current.end = current.task + 1
+
+    # --- chunks ----------------------------------------------------------------------------------
 
     def _run_chunk(self, chunk: RunTasks) -> None:
         function = self._functions[chunk.digest]
-        caller.inherit(function.shared, chunk.path)
-        sizes, items = array("Q", bytes(chunk.parts[0])), memoryview(chunk.parts[1])
-        self._chunk, self._end = chunk, chunk.first + chunk.count
-        batch = self._batch
-        batch.begin(chunk.first)
-        self._cpu.begin()
-        at, task = 0, chunk.first
-        while task < self._end:
-            size = sizes[task - chunk.first]
-            wall = self._run(chunk, task, function, items[at : at + size])
+        caller.inherit(function.shared, chunk.lease)
+        if use_threads(function.shared.get("threads", 1)):
+            self._home.take_over()
+        current = Current(chunk, chunk.first + chunk.count, Batch(chunk.first), chunk.first)
+        self._current = current
+        self._attempts.begin_chunk()
+        items = _items(chunk, 0)
+        for task in range(chunk.first, current.end):
+            if task >= current.end:
+                break  # it was given back
+            current.task = task
+            wall = self._run(current, function, next(items))
             self._home.restore()
-            at += size
-            task += 1
-            if batch.busy > FLUSH and task < self._end:
-                back = self._end - task if wall > LONG else 0
-                self._send(chunk, batch, back)
-                self._end -= back
-                batch.begin(task)
-        self._chunk = None
+            self._send_some(current, wall)
+        self._current = None
         self._home.restore_the_rest()
-        if batch.count:
-            self._send(chunk, batch, back=0)
+        if current.batch.count:
+            self._send(current, back=0)
 
-    def _run(self, chunk: RunTasks, task: int, function: Function, item: memoryview) -> float:
+    def _run(self, current: Current, function: Function, item: memoryview) -> float:
         """Run one task, add its outcome, and return how long it took in seconds."""
-        key: dict[str, Any] = {}
-        if function.shared["keyed"]:
-            key, item = cut_key(item)
-            key["attempt"] += chunk.attempt
-        running.begin(function.shared["token"], key.get("attempt", chunk.attempt))
-        started = time.time()
-        self._progress.begins(chunk.chunk, task, started)
-        clock = perf_counter()
-        try:
-            call, arguments, keywords = function.load()
-            result = dump_result(call(pickle.loads(item), *arguments, **keywords))
-            if key and len(result) > KEPT_IN_RECORD and function.shared["results"]:
-                key["result_file"] = _keep_result(function.shared["results"], key, result)
-            state, details = DONE, key
-        except WorldLost:
-            raise
-        except BaseException as error:
-            state, result, details = FAILED, dump_exception(error), key | _explain(error)
-        wall = perf_counter() - clock
+        chunk, task = current.chunk, current.task
+        before = partial(self._rebuild, chunk, task) if chunk.lineage else None
+        result = self._attempts.make(chunk, task, function, item, before)
         self._progress.rests()
-        peak = _peak_memory() if wall > MEASURED else 0
-        times = (started, wall, self._cpu.used(wall), peak)
-        if running.metrics:
-            details = details | {"metrics": running.metrics}
-        if state == DONE and running.outputs:
-            details = details | {"outputs": running.outputs}
-        elif running.outputs:
-            discard(running.outputs)
-        self._batch.add(state, times, dump_details(details) if details else b"", result)
-        return wall
+        if isinstance(result.result, Pieces) and current.batch.count:
+            self._send(current, back=0)
+            current.batch.begin(task)
+        current.batch.add(*result)
+        if running.touched:
+            current.batch.cached.append(task)
+        return result.times[1]
 
-    def _send(self, chunk: RunTasks, batch: Batch, back: int) -> None:
-        self._channel.send(
-            TasksDone(
-                lease=chunk.lease,
-                chunk=chunk.chunk,
-                scatter=chunk.scatter,
-                first=batch.first,
-                count=batch.count,
-                back=back,
-                failures=batch.failures,
-                busy=batch.busy,
-                leave=False,
-                parts=(bytes(batch.table), bytes(batch.details), bytes(batch.results)),
-            )
-        )
+    def _rebuild(self, chunk: RunTasks, task: int) -> None:
+        """Make the cache of a task again by running its earlier calls."""
+        for level in range(len(chunk.lineage) // DIGEST):
+            digest = chunk.lineage[level * DIGEST : (level + 1) * DIGEST]
+            items = list(_items(chunk, level + 1))
+            rebuild(chunk, task, self._functions[digest], items[task - chunk.first])
 
+    def _send_some(self, current: Current, wall: float) -> None:
+        """Send outcomes once there is some work in them, if the chunk goes on."""
+        following = current.task + 1
+        due = current.batch.busy > FLUSH or current.batch.large
+        if due and following < current.end:
+            back = current.end - following if wall > LONG else 0
+            self._send(current, back)
+            current.end -= back
+            current.batch.begin(following)
 
-class _CpuMeter:
-    """CPU time of tasks. Reading it costs more than a no-op task, so short ones count as busy."""
+    def _run_on_top(self, chunk: RunTasks) -> None:
+        """Run a chunk while the task below it waits for a scatter."""
+        below, said, threads = self._current, copy(running), threads_in_use()
+        here = Surroundings()
+        self._home.restore()
+        within = caller.inherit(self._functions[chunk.digest].shared, chunk.lease)
+        self._run_chunk(chunk)
+        if use_threads(*threads):
+            self._home.take_over()
+        here.restore()
+        here.restore_the_rest()
+        self._current = below
+        running.become(said)
+        caller.go_back(within)
+        if below:
+            self._begins(below.chunk, below.task, below.began)
 
-    def __init__(self) -> None:
-        self._accounted = 0.0
+    def _begins(self, chunk: RunTasks, task: int, now: float) -> None:
+        if self._current:
+            self._current.began = now
+        self._progress.begins(chunk.lease, chunk.chunk, task, now)
 
-    def begin(self) -> None:
-        """Begin to count."""
-        self._accounted = thread_time()
-
-    def used(self, wall: float) -> float:
-        """Return the CPU seconds of a task which took ``wall`` seconds and has just ended."""
-        if wall < METERED:
-            self._accounted += wall
-            return wall
-        now = thread_time()
-        used = max(now - self._accounted, 0.0)
-        self._accounted = now
-        return used
-
-
-class _Surroundings:
-    """What a task may change and the next one must find as it was."""
-
-    def __init__(self) -> None:
-        self._folder = os.getcwd()
-        self._environment = dict(os.environ)
-        # Behind the mapping, which decodes each name: 0.2 µs per task instead of 60.
-        self._variables = os.environ._data  # type: ignore[attr-defined]
-        self._initial = self._variables.copy()
-        self._umask = os.umask(0)
-        os.umask(self._umask)
-        self._handlers = {number: signal.getsignal(number) for number in _HANDLED}
-
-    def restore(self) -> None:
-        """Undo changes of the working folder and the environment; 3 µs if there are none."""
-        if self._variables != self._initial:
-            os.environ.clear()
-            os.environ.update(self._environment)
-        try:
-            moved = os.getcwd() != self._folder
-        except FileNotFoundError:
-            moved = True
-        if moved:
-            os.chdir(self._folder)
-
-    def restore_the_rest(self) -> None:
-        """Undo what is dearer to look at: umask, signal handlers, the state of random numbers."""
-        os.umask(self._umask)
-        for number, handler in self._handlers.items():
-            if signal.getsignal(number) != handler:
-                signal.signal(number, handler)
-        _reseed()
+    def _send(self, current: Current, back: int) -> None:
+        large = current.batch.large
+        report = current.batch.report(current.chunk, back)
+        self._channel.send(report, large.buffers if large else None)
 
 
-def _keep_result(folder: str, key: dict[str, Any], result: bytes) -> str:
-    return publish_result(folder, f"{key['digest']}.{key['attempt']}", result)
-
-
-def _explain(error: BaseException) -> dict[str, Any]:
-    """Describe an exception for the record."""
-    frames = error.__traceback__.tb_next if error.__traceback__ else None
-    text = "".join(traceback.format_exception(type(error), error, frames))
-    try:
-        message = str(error)
-    except Exception as unprintable:
-        message = f"(its message can't be shown: {unprintable!r})"
-    return {"error": type(error).__name__, "message": message, "traceback": text}
-
-
-def _peak_memory() -> int:
-    """Return the peak resident memory (KiB) since the last call."""
-    try:
-        status = Path("/proc/self/status").read_text()
-        Path("/proc/self/clear_refs").write_text("5")  # begin anew for the next task
-    except OSError:
-        return 0
-    return next(
-        (int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")), 0
-    )
-
-
-def _reseed() -> None:
-    """Draw new random numbers: not those of the guard's other executors, nor of the last task."""
-    random.seed()
-    numpy = sys.modules.get("numpy")
-    if numpy is not None:
-        numpy.random.seed()
+def _items(chunk: RunTasks, level: int) -> Iterator[memoryview]:
+    """Yield the items of a chunk (level 0), or of an earlier call of its tasks."""
+    sizes, items = chunk.parts[2 * level : 2 * level + 2]
+    packed, at = memoryview(items), 0
+    for size in array("Q", bytes(sizes)):
+        yield packed[at : at + size]
+        at += size
 
 
 def serve(end: socket.socket, page: int) -> None:
@@ -306,10 +199,12 @@ def serve(end: socket.socket, page: int) -> None:
     page : int
         Descriptor of the page of progress.
     """
-    _reseed()
+    reseed()
+    begin()
     channel = BlockingChannel(end)
     executor = Executor(channel, Progress(page))
-    caller.install(caller.Caller(channel, executor))
+    calling = caller.Caller(channel, executor)
+    caller.install(calling)
     with contextlib.suppress(WorldLost):
-        executor.serve()
+        executor.serve(calling.post)
     sys.stdout.flush()

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from mpipool.errors import ExecutorDied, RemoteTraceback, TaskError, WorldLost
-from mpipool.executor.pickling import Packer
-from mpipool.messages import Abandon, Items, Results
+from mpipool.errors import ExecutorDied, RemoteTraceback, TaskError, UsageError, WorldLost
+from mpipool.executor.handle import Handle, taken_along
+from mpipool.executor.pickling import OUT_OF_BAND, Packer, Pieces, loads
+from mpipool.messages import Abandon, Items, Refused, Results
 from mpipool.task import DONE, ENTRY, Outcome, load_details, outcomes
 
 if TYPE_CHECKING:
@@ -36,10 +37,22 @@ class Call:
     """Keys in front of the items, where the call is checkpointed."""
     on_batch: Callable[[int, int, float], None] | None = None
     """Told after each batch: tasks done, failed, and seconds which they took."""
+    needs: str = ""
+    """As `needs.Needs.packed` writes them."""
+    context: str = ""
+    """To which the caches of its tasks belong."""
+    previous: bool = False
+    """Whether it goes on with the caches which the last call in the context has left."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """What executors and agents must know of it: keep, timeout, threads, in_place."""
 
-    def name(self, index: int) -> str:
-        """Name a task in an error."""
-        return f"task {index} of {self.stage or getattr(self.function, '__name__', 'the scatter')}"
+    cost: Callable[[int, Any], float] | None = None
+    """Expected seconds of an item, given its index and itself."""
+
+    def name(self, index: int | None = None) -> str:
+        """Name the call, or a task of it, in an error."""
+        called = self.stage or getattr(self.function, "__name__", "the scatter")
+        return called if index is None else f"task {index} of {called}"
 
 
 class Stream:
@@ -61,6 +74,10 @@ class Stream:
         self._caller, self._call = caller, call
         self._request = caller.open(call)
         self._packer, self._sizes, self._limit = Packer(), array("Q"), FIRST_BLOCK
+        self._costs, self._homes = array("d"), array("q")
+        self._load: Callable[[memoryview], Any] = loads
+        if call.options.get("keep"):
+            self._load = Handle.of
         self._closed = False
 
     def __enter__(self) -> Self:
@@ -82,9 +99,21 @@ class Stream:
         """
         prefix = self._call.prefixes[self.fed] if self._call.prefixes else b""
         what = f"the item of {self._call.name(self.fed)}"
-        self._sizes.append(self._packer.add(item, what, prefix))
+        packed = self._packer.pack(item, what, prefix)
+        if self._call.cost:
+            self._costs.append(self._call.cost(self.fed, item))
+        home = taken_along()
+        if home is not None or self._homes:
+            self._homes.extend([-1] * (len(self._sizes) - len(self._homes)))
+            self._homes.append(-1 if home is None else home)
         self.fed += 1
         self.missing += 1
+        if isinstance(packed, Pieces):
+            self.flush()
+            self._send_at_once(packed)
+            return
+        self._packer.put(packed)
+        self._sizes.append(len(packed))
         if len(self._sizes) >= self._limit or self._packer.size > BLOCK_BYTES:
             self.flush()
             self._limit = BLOCK_ITEMS
@@ -99,9 +128,17 @@ class Stream:
         self._send(last=True)
         self._closed = True
 
-    def take(self) -> Iterator[tuple[int, Any, Exception | None]]:
-        """Wait for outcomes, and yield them: index, result, and what went wrong if it did."""
-        batch = self._caller.wait_for(self._request)
+    def take(self, to_the_end: bool = False) -> Iterator[tuple[int, Any, Exception | None]]:
+        """Wait for outcomes, and yield them: index, result, and what went wrong if it did.
+
+        Parameters
+        ----------
+        to_the_end : bool
+            Whether the caller does nothing else until it has all of them.
+        """
+        batch = self._caller.wait_in(self._request, to_the_end)
+        if isinstance(batch, Refused):
+            raise UsageError(f"{self._call.name()} can't run: {batch.reason}")
         assert isinstance(batch, Results)
         self.missing -= batch.count
         table, details, results = (memoryview(part) for part in batch.parts)
@@ -111,9 +148,9 @@ class Stream:
         for index, outcome in enumerate(outcomes(table, details, results), start=batch.first):
             self.busy += outcome.entry.wall
             if outcome.entry.state == DONE:
-                yield index, pickle.loads(outcome.result), None
+                yield index, self._load(outcome.result), None
             else:
-                yield index, None, _failure(self._call.name(index), outcome)
+                yield index, None, failure(self._call.name(index), outcome)
 
     def take_busy(self) -> float:
         """Return how long the tasks took since the last call, together, in seconds."""
@@ -123,20 +160,35 @@ class Stream:
     def _take_plain(
         self, first: int, table: memoryview, results: memoryview
     ) -> Iterator[tuple[int, Any, None]]:
-        at, loads = 0, pickle.loads
+        at, load = 0, pickle.loads if self._load is loads else self._load
         for index, fields in enumerate(ENTRY.iter_unpack(table), start=first):
-            end = at + fields[6]
-            yield index, loads(results[at:end]), None
-            at = end
+            size = fields[6]
+            result = results[at : at + size]
+            yield index, load(result) if size < OUT_OF_BAND else self._load(result), None
+            at += size
             self.busy += fields[3]
 
+    def _send_at_once(self, packed: Pieces) -> None:
+        """Send a large item by itself, from where it is, before it can be changed."""
+        sizes = array("Q", [len(packed)]).tobytes()
+        items = Items(request=self._request, last=False, parts=(sizes, *self._take_known()))
+        self._caller.send(items, packed.buffers)
+
     def _send(self, last: bool) -> None:
-        parts = (self._sizes.tobytes(), self._packer.take())
+        parts = (self._sizes.tobytes(), *self._take_known(), self._packer.take())
         self._caller.send(Items(request=self._request, last=last, parts=parts))
         self._sizes = array("Q")
 
+    def _take_known(self) -> tuple[bytes, ...]:
+        """Return what is known of the items that are sent: costs, and where their data are."""
+        if not self._costs and not self._homes:
+            return ()
+        known = (self._costs.tobytes(), self._homes.tobytes())
+        self._costs, self._homes = array("d"), array("q")
+        return known
 
-def _failure(task: str, outcome: Outcome) -> Exception:
+
+def failure(task: str, outcome: Outcome) -> Exception:
     """Make the exception of a task that failed for good."""
     details = load_details(outcome.details)
     if "traceback" not in details:

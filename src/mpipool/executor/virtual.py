@@ -14,8 +14,18 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from mpipool.executor.process import SCRIPT, Death, Listener
-from mpipool.ids import ExecutorId
-from mpipool.messages import Define, Items, Leave, Message, Open, Results, RunTasks, TasksDone
+from mpipool.ids import NO_LEASE, ExecutorId
+from mpipool.messages import (
+    Define,
+    Items,
+    Leave,
+    Message,
+    Open,
+    Results,
+    RunTasks,
+    TasksDone,
+    Wait,
+)
 from mpipool.outcomes import Outcomes, pack
 from mpipool.task import DONE, FAILED, Entry, Outcome, dump_details
 
@@ -63,6 +73,8 @@ class _Caller:
         self.number, self.clock, self.listener = number, clock, listener
         self.settled: dict[int, Outcome] = {}
         """What became of the scatter which was led last, by index."""
+        self.lease = NO_LEASE
+        """Under which the running task runs."""
         self._requests = 0
         self._waiting = 0
         self._then: Callable[[], None] = lambda: None
@@ -83,6 +95,7 @@ class _Caller:
         request = self._requests
         self.say(
             Open(
+                lease=self.lease,
                 request=request,
                 digest=b"%16d" % retries,
                 stage="simulated",
@@ -97,6 +110,7 @@ class _Caller:
             items = [plan.result for plan in some]
             sizes = array("Q", map(len, items)).tobytes()
             self.say(Items(request=request, last=last, parts=(sizes, b"".join(items))))
+        self.say(Wait(request=request))
         if not scatter:
             then()
 
@@ -186,6 +200,9 @@ class VirtualExecutors:
         if process:
             self.clock.after(PASS, lambda: process.take(message))
 
+    def running_since(self, executor: ExecutorId) -> None:
+        """Simulated tasks have no timeouts."""
+
     def kill(self, executor: ExecutorId) -> None:
         """End a process at once."""
         if executor in self.alive:
@@ -236,7 +253,7 @@ class VirtualExecutor:
             return
         del self._pool.alive[self._number]
         chunk = self._chunk
-        running = (chunk.chunk, self._task, self._began) if chunk else None
+        running = (chunk.lease, chunk.chunk, self._task, self._began) if chunk else None
         death = Death("killed", -9, running=running, lost=lost)
         self._pool.clock.after(DEATH, lambda: self._pool.listener.ended(self._number, death))
 
@@ -263,6 +280,7 @@ class VirtualExecutor:
         if self.dead or not self._begun or self._chunk or not self._chunks:
             return
         self._chunk = self._chunks.popleft()
+        self._caller.lease = self._chunk.lease
         self._task = self._first = self._chunk.first
         self._end = self._chunk.first + self._chunk.count
         self._unsent = []

@@ -3,7 +3,7 @@
 `Scatter` is the leader's side (one per scatter), `Member` the side of the rank that runs tasks.
 """
 
-from mpipool.group.member import Member
+from mpipool.group.member import Entry, Member
 from mpipool.group.scatter import Scatter
 
-__all__ = ["Member", "Scatter"]
+__all__ = ["Entry", "Member", "Scatter"]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mpipool.ids import ChunkId, LeaseId, Rank
+from mpipool.ids import ANY_EXECUTOR, ChunkId, ExecutorId, LeaseId, Rank
+
+Pin = tuple[int, Rank, ExecutorId]
+"""A task, and where its cache is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +18,12 @@ class Extended:
     size: int
     """Bytes of these items together."""
     last: bool
+    costs: tuple[float, ...] = ()
+    """Expected seconds of each, if they are known."""
+    homes: tuple[int, ...] = ()
+    """The rank which keeps the data of each, -1 for none; empty if none has any."""
+    pins: tuple[Pin, ...] = ()
+    """Those which must go to the process that holds their cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +53,16 @@ class Done:
     """Seconds which the tasks took together."""
     leave: bool = False
     """The member wants no more tasks under this lease."""
+    gone: bool = False
+    """What comes back has lost its caches, and may go anywhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """Nobody waits for these tasks any more; those which were not given out are to be dropped."""
+
+    first: int
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +70,7 @@ class Abandoned:
     """Nobody waits for the scatter any more."""
 
 
-Event = Extended | Lent | Done | Abandoned
+Event = Extended | Lent | Done | Cancelled | Abandoned
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +83,7 @@ class Give:
     first: int
     count: int
     attempt: int
+    executor: ExecutorId = ANY_EXECUTOR
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +93,7 @@ class Release:
     lease: LeaseId
     queued: int
     seconds: float
+    pins: tuple[Rank, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +104,8 @@ class Demand:
     seconds: float
     tasks: int
     closed: bool = False
+    pins: tuple[Rank, ...] = ()
+    """Ranks for each of which a task waits that must run there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,4 +124,11 @@ class End:
     rank: Rank
 
 
-Command = Give | Release | Demand | Deliver | End
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Tell the caller that these tasks, and no others of those cancelled, were dropped."""
+
+    tasks: tuple[int, ...]
+
+
+Command = Give | Release | Demand | Deliver | End | Drop

@@ -6,17 +6,28 @@ has an *entry*, in a process (executor) of its own. Entries stand on *stacks*: a
 of one that is blocked in an ancestor of its scatter, or opens a stack of its own. The scheduler
 keeps it to two stacks; nothing here refuses a chunk.
 
+Tasks whose caches are in one executor have their entry there, whatever else is in it: behind what
+it runs, or on top of what is blocked in it. So several entries may share an executor.
+
 A blocked entry at once lends its core to its own scatter, under a lease with a negative id which
 stands for the lease of the entry (its *root*) as far as the scheduler is concerned.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from mpipool.ids import ChunkId, ExecutorId, LeaseId, Rank, ScatterId
+from mpipool.ids import (
+    ANY_EXECUTOR,
+    HERE,
+    NO_SCATTER,
+    ChunkId,
+    ExecutorId,
+    LeaseId,
+    Rank,
+    ScatterId,
+)
 
 IDLE_SECONDS: Final = 10.0
 """An executor that was idle for so long is ended, except for the last one."""
@@ -31,6 +42,10 @@ class Assigned:
     first: int
     count: int
     attempt: int
+    scope: ScatterId = NO_SCATTER
+    """The scatter which began the caches of these tasks."""
+    digest: bytes = b""
+    """Of the function."""
 
 
 @dataclass(slots=True, eq=False)
@@ -44,17 +59,23 @@ class Entry:
     path: tuple[ScatterId, ...] = ()
     """The scatter of its tasks, behind its ancestors."""
     chunks: dict[ChunkId, Assigned] = field(default_factory=dict)
-    waits_for: ScatterId | None = None
+    waits_for: set[ScatterId] = field(default_factory=set)
+    """Scatters which it leads and waits for; its core is free then."""
+    seat: bool = False
+    """Whether it is of a gang of which another rank is the first member. That one says for all
+    whether the gang is blocked."""
 
 
 class Member:
     """The entries, stacks and executors of one rank; see the module's docstring."""
 
     def __init__(self) -> None:
-        self.entries: dict[ExecutorId, Entry] = {}
+        self.entries: dict[tuple[LeaseId, ExecutorId], Entry] = {}
         self.stacks: list[list[Entry]] = []
         self.idle: dict[ExecutorId, float] = {}
         """Idle executors, and since when; the last one was busy most recently."""
+        self.caching: dict[ExecutorId, set[ScatterId]] = {}
+        """The scopes of the caches which executors hold."""
         self._own: dict[LeaseId, LeaseId] = {}
         """Leases of this rank's own core to its own scatters, and their roots."""
         self._last_executor = ExecutorId(0)
@@ -62,47 +83,77 @@ class Member:
 
     # --- leases --------------------------------------------------------------------------------
 
-    def lend_own_core(self, executor: ExecutorId, lease: LeaseId) -> None:
-        """Note that the blocked entry in ``executor`` lends its core to its own scatter."""
-        self._own[lease] = self.entries[executor].root
+    def lend_own_core(self, owner: Entry, lease: LeaseId) -> None:
+        """Note that a blocked entry lends its core to its own scatter."""
+        self._own[lease] = owner.root
 
     def own_core_is_back(self, lease: LeaseId) -> None:
         """Note that its scatter has nothing more for this rank's own core."""
         del self._own[lease]
 
-    def place(self, lease: LeaseId, path: tuple[ScatterId, ...]) -> tuple[Entry, bool]:
-        """Find or make the entry for a chunk of ``lease``; True if it needs a new executor."""
+    def place(
+        self, lease: LeaseId, path: tuple[ScatterId, ...], wanted: ExecutorId = ANY_EXECUTOR
+    ) -> tuple[Entry, bool]:
+        """Find or make the entry for a chunk of ``lease``; True if it needs a new executor.
+
+        Parameters
+        ----------
+        lease : LeaseId
+            Under which the chunk came.
+        path : tuple of ScatterId
+            Its scatter, behind the ancestors.
+        wanted : ExecutorId
+            The executor which holds the caches of its tasks; see `has_caches`.
+        """
         for entry in self.entries.values():
-            if entry.lease == lease:
+            if entry.lease == lease and wanted in {ANY_EXECUTOR, entry.executor}:
                 return entry, False
-        executor, new = self._executor()
+        executor, new = self._executor(wanted)
         entry = Entry(lease, self._own.get(lease, lease), executor, path)
-        self.entries[executor] = entry
+        self.entries[lease, executor] = entry
         for stack in self.stacks:
-            if stack[-1].waits_for in path:
+            if not stack[-1].waits_for.isdisjoint(path):
                 stack.append(entry)
                 return entry, new
         self.stacks.append([entry])
         return entry, new
 
-    def _executor(self) -> tuple[ExecutorId, bool]:
+    def sit(self, lease: LeaseId, path: tuple[ScatterId, ...]) -> Entry:
+        """Make the entry of a gang of which another rank is the first member."""
+        entry, _ = self.place(lease, path, HERE)
+        entry.seat = True
+        return entry
+
+    def stand(self, entry: Entry) -> None:
+        """Forget the entry of a gang which this rank has left."""
+        self._drop(entry)
+
+    def has_caches(self, executor: ExecutorId, scope: ScatterId) -> bool:
+        """Whether an executor is there and holds caches of this scope."""
+        return scope in self.caching.get(executor, ())
+
+    def _executor(self, wanted: ExecutorId) -> tuple[ExecutorId, bool]:
+        if wanted != ANY_EXECUTOR:
+            self.idle.pop(wanted, None)
+            return wanted, False
         if self.idle:
             executor, _ = self.idle.popitem()
             return executor, False
         self._last_executor = ExecutorId(self._last_executor + 1)
         return self._last_executor, True
 
+    def entry(self, lease: LeaseId, executor: ExecutorId) -> Entry | None:
+        """Return the entry of a lease in an executor, if there is one."""
+        return self.entries.get((lease, executor))
+
     # --- what executors report -------------------------------------------------------------------
 
     def done(
-        self, executor: ExecutorId, chunk: ChunkId, count: int, back: int, now: float
+        self, entry: Entry, chunk: ChunkId, count: int, back: int, now: float
     ) -> tuple[Assigned, bool]:
         """Note that tasks of a chunk ended; return it as it was, and whether to ask to leave."""
-        entry = self.entries[executor]
         assigned = entry.chunks[chunk]
-        before = Assigned(
-            assigned.leader, assigned.scatter, assigned.first, assigned.count, assigned.attempt
-        )
+        before = replace(assigned)
         assigned.first += count
         assigned.count -= count + back
         if not assigned.count:
@@ -110,41 +161,67 @@ class Member:
         leave = self._is_crowded(entry)
         if not entry.chunks:
             self._drop(entry)
-            self.idle[executor] = now
+            if entry.executor != HERE and not self._used(entry.executor):
+                self.idle[entry.executor] = now
         return before, leave
 
-    def waits(self, executor: ExecutorId, scatter: ScatterId) -> None:
+    def waits(self, entry: Entry, scatter: ScatterId) -> None:
         """Note that the entry is blocked in a scatter which it leads."""
-        self.entries[executor].waits_for = scatter
+        entry.waits_for.add(scatter)
 
-    def resumes(self, executor: ExecutorId) -> None:
-        """Note that it is not blocked any more."""
-        self.entries[executor].waits_for = None
+    def resumes(self, entry: Entry, scatter: ScatterId) -> None:
+        """Note that it is not blocked in this scatter any more."""
+        entry.waits_for.discard(scatter)
 
-    def died(self, executor: ExecutorId) -> Entry | None:
-        """Forget an executor; return its entry, if it had tasks."""
+    def died(self, executor: ExecutorId) -> list[Entry]:
+        """Forget an executor; return its entries, the topmost last."""
         self.idle.pop(executor, None)
-        entry = self.entries.get(executor)
-        if entry:
+        self.caching.pop(executor, None)
+        lost = [entry for entry in self.entries.values() if entry.executor == executor]
+        for entry in lost:
             self._drop(entry)
-        return entry
+        return lost
 
     def tired(self, now: float) -> list[ExecutorId]:
-        """Forget and return the executors which were idle for too long."""
+        """Forget and return the executors which were idle for too long, and hold no caches."""
         spare = list(self.idle.items())[: len(self.idle) - (not self.entries)]
-        tired = [executor for executor, since in spare if now - since > IDLE_SECONDS]
+        tired = [
+            executor
+            for executor, since in spare
+            if now - since > IDLE_SECONDS and not self.caching.get(executor)
+        ]
         for executor in tired:
             del self.idle[executor]
         return tired
 
+    # --- caches ----------------------------------------------------------------------------------
+
+    def caches(self, executor: ExecutorId, scope: ScatterId) -> None:
+        """Note that an executor holds caches of this scope."""
+        self.caching.setdefault(executor, set()).add(scope)
+
+    def forget(self, scope: ScatterId) -> list[ExecutorId]:
+        """Forget the caches of a scope; return the executors which hold some."""
+        holding = [executor for executor, scopes in self.caching.items() if scope in scopes]
+        for executor in holding:
+            self.caching[executor].discard(scope)
+        return holding
+
     # --- the core --------------------------------------------------------------------------------
+
+    @property
+    def rests(self) -> bool:
+        """Whether all that is here waits, so that nothing uses the core."""
+        placed = {entry.lease for entry in self.entries.values()}
+        return self._own.keys() <= placed and not any(self._runs(e) for e in self.entries.values())
 
     def blocked(self) -> tuple[tuple[LeaseId, ...], tuple[ScatterId, ...]] | None:
         """Return which leases are blocked, and on what, if that has changed since the last call."""
-        active = {entry.root for entry in self.entries.values() if entry.waits_for is None}
+        active = {entry.root for entry in self.entries.values() if not entry.waits_for}
         # A core lent to the rank's own scatter is busy too while its first chunk is on the way.
         placed = {entry.lease for entry in self.entries.values()}
         active.update(root for lease, root in self._own.items() if lease not in placed)
+        active.update(entry.root for entry in self.entries.values() if entry.seat)
         waiting = {entry.root for entry in self.entries.values()} - active
         tops = self._tops() if waiting else ()
         report = (tuple(sorted(waiting)), tops)
@@ -154,17 +231,21 @@ class Member:
         return report
 
     def _tops(self) -> tuple[ScatterId, ...]:
-        tops: Iterable[ScatterId | None] = (stack[-1].waits_for for stack in self.stacks)
-        return tuple(top for top in tops if top is not None)
+        return tuple(top for stack in self.stacks for top in sorted(stack[-1].waits_for))
 
     def _is_crowded(self, entry: Entry) -> bool:
         """Whether another entry runs beside this one on the only core."""
-        return any(
-            other is not entry and other.waits_for is None for other in self.entries.values()
-        )
+        return any(other is not entry and self._runs(other) for other in self.entries.values())
+
+    @staticmethod
+    def _runs(entry: Entry) -> bool:
+        return not (entry.waits_for or entry.seat)
+
+    def _used(self, executor: ExecutorId) -> bool:
+        return any(entry.executor == executor for entry in self.entries.values())
 
     def _drop(self, entry: Entry) -> None:
-        del self.entries[entry.executor]
+        del self.entries[entry.lease, entry.executor]
         for stack in self.stacks:
             if entry in stack:
                 stack.remove(entry)

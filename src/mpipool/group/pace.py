@@ -53,10 +53,12 @@ class Pace:
         by_bytes = MAX_BYTES * self.items // max(self.size, 1)
         return max(1, min(by_time, by_share, by_bytes))
 
-    @property
-    def ahead(self) -> int:
-        """How many chunks a member may hold: a second one hides the way of short tasks.
+    def ahead(self, queued: int, members: int) -> int:
+        """Return how many chunks a member may hold: a second one hides the way of short tasks.
 
-        Where a chunk is one task, a second one would only wait behind a task that may be long.
+        Where a chunk is one task, a second one waits behind a task that may be long; so there it is
+        given only as long as enough others wait, with which other members can fill the end.
         """
-        return 2 if self.mean is not None and self.mean < CHUNK / 2 else 1
+        if self.mean is None or self.mean >= SINGLY:
+            return 1
+        return 2 if self.mean < CHUNK / 2 or queued > 2 * members else 1

@@ -1,6 +1,6 @@
 """The leader's side of one scatter: which of its tasks goes to which rank it was lent.
 
-Theory of operation. Every task is in exactly one place: in the queue, in a chunk under a lease, or
+Theory of operation. Every task is in exactly one place: waiting, in a chunk under a lease, or
 delivered. Ranks come as leases. While the queue has tasks, a lease gets another chunk whenever one
 comes back; when the queue is empty, the quantum over or the member wants to leave, the lease is
 returned as soon as its chunks have come back, so each lease holds a chunk and an event looks at no
@@ -10,17 +10,18 @@ it has retries left; its last outcome is delivered.
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
 from mpipool.errors import InvalidEvent
 from mpipool.group.events import (
     Abandoned,
+    Cancelled,
     Command,
     Deliver,
     Demand,
     Done,
+    Drop,
     End,
     Event,
     Extended,
@@ -29,19 +30,11 @@ from mpipool.group.events import (
     Release,
 )
 from mpipool.group.pace import Pace
+from mpipool.group.waiting import Run, Waiting
 from mpipool.ids import ChunkId, LeaseId, Rank, is_own
 
 MAX_LOSSES: Final = 3
 """So often a task may be lost through no fault of its own before it counts as failed."""
-
-
-@dataclass(slots=True)
-class Run:
-    """Consecutive tasks which wait, all at the same attempt."""
-
-    first: int
-    count: int
-    attempt: int
 
 
 @dataclass(slots=True)
@@ -74,10 +67,9 @@ class Scatter:
 
     def __init__(self, retries: int = 0) -> None:
         self.retries = retries
-        self.queue: deque[Run] = deque()
+        self.waiting = Waiting()
         self.leases: dict[LeaseId, Lease] = {}
         self.tasks = 0
-        self.queued = 0
         self.delivered = 0
         self.all_in = False
         self.abandoned = False
@@ -85,8 +77,10 @@ class Scatter:
         self._losses: dict[int, int] = {}
         self._last_chunk = ChunkId(0)
         self._believed = 0
-        """How many queued tasks the scheduler reckons with: as last reported, less one for each
-        rank that it has lent since."""
+        """How many queued tasks the scheduler reckons with at least: as last reported, less one for
+        each rank that it has lent since."""
+        self._believed_pins: set[Rank] = set()
+        """Likewise, for which ranks with pinned tasks."""
         self._closed = False
 
     @property
@@ -108,6 +102,8 @@ class Scatter:
                 commands = self._add(lease, rank, now + quantum) + self._supply(lease, now)
             case Done():
                 commands = self._take_in(event) + self._supply(event.lease, now)
+            case Cancelled(first, count):
+                commands = self._cancel(first, count)
             case Abandoned():
                 commands = self._abandon()
         return commands + self._report()
@@ -120,8 +116,11 @@ class Scatter:
 
     def _extend(self, event: Extended) -> list[Command]:
         self.all_in = event.last
+        self.waiting.know(self.tasks, event.costs, event.homes)
+        for index, rank, executor in event.pins:
+            self.waiting.pins[index] = (rank, executor)
         if event.count and not self.abandoned:
-            self._enqueue(Run(self.tasks, event.count, 1))
+            self.waiting.add(Run(self.tasks, event.count, 1))
         self.tasks += event.count
         self.pace.saw_items(event.count, event.size)
         return []
@@ -131,7 +130,8 @@ class Scatter:
             raise InvalidEvent("scatter", f"Lent({lease})", "the lease is here already")
         self.leases[lease] = Lease(rank, until)
         if not is_own(lease):
-            self._believed -= 1
+            self._believed = max(self._believed - 1, 0)
+            self._believed_pins.discard(rank)
         return []
 
     def _take_in(self, done: Done) -> list[Command]:
@@ -147,15 +147,25 @@ class Scatter:
         chunk.first += done.count
         chunk.count -= done.count + done.back
         if done.back and not self.abandoned:
-            self._enqueue(Run(chunk.first + chunk.count, done.back, attempt), in_front=True)
+            self._take_back(Run(chunk.first + chunk.count, done.back, attempt), done.gone)
         if not chunk.count:
             del lease.chunks[done.chunk]
         return [] if self.abandoned else self._deliver(done, attempt)
 
+    def _take_back(self, run: Run, gone: bool) -> None:
+        for index in range(run.first, run.first + run.count) if gone else ():
+            self.waiting.pins.pop(index, None)
+        self.waiting.add(run, in_front=True)
+
+    def _cancel(self, first: int, count: int) -> list[Command]:
+        dropped = self.waiting.cancel(first, count)
+        self.waiting.forget(dropped)
+        self.delivered += len(dropped)
+        return [Drop(tuple(dropped))]
+
     def _abandon(self) -> list[Command]:
         self.abandoned = True
-        self.queue.clear()
-        self.queued = 0
+        self.waiting.clear()
         return [End(lease_id, lease.rank) for lease_id, lease in self.leases.items()]
 
     # --- outcomes ------------------------------------------------------------------------------
@@ -169,7 +179,7 @@ class Scatter:
             if again is None:
                 continue
             # It goes alone, for it may take its process along once more.
-            self._enqueue(Run(index, 1, again))
+            self.waiting.add(Run(index, 1, again, alone=True))
             commands += self._final(start, index)
             start = index + 1
         return commands + self._final(start, done.first + done.count)
@@ -178,6 +188,7 @@ class Scatter:
         if start == end:
             return []
         self.delivered += end - start
+        self.waiting.forget(range(start, end))
         return [Deliver(start, end - start)]
 
     def _next_attempt(self, done: Done, index: int, attempt: int) -> int | None:
@@ -188,39 +199,43 @@ class Scatter:
 
     # --- supply --------------------------------------------------------------------------------
 
-    def _enqueue(self, run: Run, in_front: bool = False) -> None:
-        self.queued += run.count
-        if in_front:
-            self.queue.appendleft(run)
-        else:
-            self.queue.append(run)
-
     def _supply(self, lease_id: LeaseId, now: float) -> list[Command]:
         """Give the lease what it may hold, or return it when it has nothing to wait for."""
         commands: list[Command] = []
         lease = self.leases[lease_id]
         staying = not lease.leaving and now < lease.until
-        while self.queued and staying and len(lease.chunks) < self.pace.ahead:
+        while staying and self.waiting.has_for(lease.rank) and self._has_room(lease):
             commands.append(self._give(lease_id, lease))
         if not lease.chunks:
             del self.leases[lease_id]
-            commands.append(Release(lease_id, self.queued, self.pace.seconds(self.queued)))
+            commands.append(Release(lease_id, self.waiting.open, self._seconds, self._unserved()))
             if not is_own(lease_id):
-                self._believed = self.queued
+                self._believed, self._believed_pins = self.waiting.open, set(self._unserved())
         return commands
 
+    def _has_room(self, lease: Lease) -> bool:
+        return len(lease.chunks) < self.pace.ahead(len(self.waiting), len(self.leases))
+
     def _give(self, lease_id: LeaseId, lease: Lease) -> Give:
-        run = self.queue[0]
-        count = min(self.pace.chunk(self.queued, len(self.leases)), run.count)
+        most = self.pace.chunk(len(self.waiting), len(self.leases))
+        run = self.waiting.take(lease.rank, most)
         self._last_chunk = ChunkId(self._last_chunk + 1)
-        lease.chunks[self._last_chunk] = Chunk(run.first, count, run.attempt)
-        give = Give(lease_id, lease.rank, self._last_chunk, run.first, count, run.attempt)
-        run.first += count
-        run.count -= count
-        self.queued -= count
-        if not run.count:
-            self.queue.popleft()
-        return give
+        lease.chunks[self._last_chunk] = Chunk(run.first, run.count, run.attempt)
+        return Give(
+            lease_id, lease.rank, self._last_chunk, run.first, run.count, run.attempt, run.executor
+        )
+
+    @property
+    def _seconds(self) -> float:
+        """Expected time of what may go anywhere, on one rank; 0 while nothing is known."""
+        return self.waiting.cost + self.pace.seconds(self.waiting.open - self.waiting.priced)
+
+    def _unserved(self) -> tuple[Rank, ...]:
+        """Return the ranks for which pinned tasks wait and which are not here."""
+        if not self.waiting.pinned:
+            return ()
+        here = {lease.rank for lease in self.leases.values()}
+        return tuple(rank for rank in self.waiting.pinned if rank not in here)
 
     def _report(self) -> list[Command]:
         """Tell the scheduler when there is more to do than it reckons with, nothing, or no more."""
@@ -229,7 +244,9 @@ class Scatter:
         if self.over:
             self._closed = True
             return [Demand(0, 0.0, self.tasks, closed=True)]
-        if self.queued <= self._believed and (self.queued or not self._believed):
+        queued, pins = self.waiting.open, self._unserved()
+        known = queued <= self._believed and (queued or not self._believed)
+        if known and self._believed_pins.issuperset(pins):
             return []
-        self._believed = self.queued
-        return [Demand(self.queued, self.pace.seconds(self.queued), self.tasks)]
+        self._believed, self._believed_pins = queued, set(pins)
+        return [Demand(queued, self._seconds, self.tasks, pins=pins)]

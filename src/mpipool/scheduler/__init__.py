@@ -1,21 +1,27 @@
 """Who gets which rank. Pure decisions: events and the time go in, grants come out."""
 
 from mpipool.scheduler.events import (
+    Command,
     CoreBlocked,
     DemandChanged,
     Event,
     Grant,
     LeaseReturned,
     RankJoined,
+    Refuse,
+    TokensProvided,
 )
 from mpipool.scheduler.machine import Scheduler
 
 __all__ = [
+    "Command",
     "CoreBlocked",
     "DemandChanged",
     "Event",
     "Grant",
     "LeaseReturned",
     "RankJoined",
+    "Refuse",
     "Scheduler",
+    "TokensProvided",
 ]

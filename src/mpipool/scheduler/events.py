@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from mpipool.ids import LeaseId, Rank, ScatterId
+from mpipool.needs import PLAIN, Needs
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +15,16 @@ class RankJoined:
     """A rank is there and has a core to lend."""
 
     rank: Rank
+    node: str = ""
+    memory: int = 0
+    """MiB of the node; 0 where it is unknown, and so not limited."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokensProvided:
+    """The run has so many of these named tokens."""
+
+    tokens: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +35,16 @@ class DemandChanged:
     path: tuple[ScatterId, ...]
     """Its ancestors, outermost first, ending with itself."""
     queued: int
-    """Tasks that no rank has yet."""
+    """Tasks that no rank has yet, without the pinned ones."""
     seconds: float
     """Expected time of these on one rank; 0 while nothing is known."""
     closed: bool = False
+    needs: Needs = PLAIN
+    """What each of its tasks holds. The first report counts."""
+    pins: tuple[Rank, ...] = ()
+    """Ranks for each of which a task waits that must run there."""
+    parent: LeaseId | None = None
+    """The lease of the task that opened it; None for the script. The first report counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +54,7 @@ class LeaseReturned:
     lease: LeaseId
     queued: int
     seconds: float
+    pins: tuple[Rank, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +63,12 @@ class CoreBlocked:
 
     rank: Rank
     leases: frozenset[LeaseId]
+    """Of these, a lease with several ranks is named by its first one only, for all of them."""
     tops: tuple[ScatterId, ...]
     """For each stack of the rank, the scatter for which its topmost task waits."""
 
 
-Event = RankJoined | DemandChanged | LeaseReturned | CoreBlocked
+Event = RankJoined | TokensProvided | DemandChanged | LeaseReturned | CoreBlocked
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +80,26 @@ class Grant:
     rank: Rank
     quantum: float
     """Seconds after which the leader gives it no new tasks."""
+    ranks: tuple[Rank, ...] = ()
+    """For a gang its members, for threads the ranks whose cores are held; ``rank`` comes first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """No task of the scatter can ever be placed; said once of each scatter."""
+
+    scatter: ScatterId
+    reason: str
+
+
+Command = Grant | Refuse
+
+
+class Lease(NamedTuple):
+    """One that is out."""
+
+    rank: Rank
+    """Its first one."""
+    scatter: ScatterId
+    until: float
+    """When it is expected to end, in seconds."""

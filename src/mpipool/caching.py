@@ -1,0 +1,64 @@
+"""Where the caches of a scatter's tasks are, and how each could be made again.
+
+A task may leave things in its cache (`Pool().cache`) for a later call with the same item. The cache
+lives in the process which ran it; a later scatter with ``previous=True`` sends each item there. If
+that process is gone, the item's earlier calls are run once more somewhere, for the cache alone:
+their items and functions are kept here as its *lineage*.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from mpipool.group.events import Pin
+from mpipool.ids import ExecutorId, Rank, ScatterId
+from mpipool.messages import Buffer
+
+if TYPE_CHECKING:
+    from mpipool.led import Led
+
+
+@dataclass(slots=True, eq=False)
+class Scope:
+    """The caches which the tasks of one scatter began."""
+
+    origin: ScatterId
+    calls: list[Led] = field(default_factory=list)
+    """The scatter which began them, and those which went on with them."""
+    places: dict[int, tuple[Rank, ExecutorId]] = field(default_factory=dict)
+    """By index, where a cache is."""
+    lost: set[int] = field(default_factory=set)
+    """Those which must be made again."""
+
+    def fill(self, tasks: tuple[int, ...], rank: Rank, executor: ExecutorId) -> None:
+        """Note where caches are."""
+        for index in tasks:
+            self.places[index] = (rank, executor)
+            self.lost.discard(index)
+
+    def lose(self, first: int, count: int) -> None:
+        """Note that the process with these caches is gone."""
+        for index in range(first, first + count):
+            if self.places.pop(index, None):
+                self.lost.add(index)
+
+    def pins(self, first: int, count: int) -> tuple[Pin, ...]:
+        """Return where consecutive tasks must go."""
+        return tuple(
+            (index, *self.places[index])
+            for index in range(first, first + count)
+            if index in self.places
+        )
+
+    @property
+    def ranks(self) -> set[Rank]:
+        """The ranks which hold some of them."""
+        return {rank for rank, _ in self.places.values()}
+
+    def lineage(self, led: Led, first: int, count: int) -> list[tuple[Led, tuple[Buffer, ...]]]:
+        """Return which calls must come before these tasks of ``led``, and with which items."""
+        if not self.lost.intersection(range(first, first + count)):
+            return []
+        earlier = self.calls[: self.calls.index(led)]
+        return [(call, call.backlog.cut(first, count)) for call in earlier]

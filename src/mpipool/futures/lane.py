@@ -1,0 +1,397 @@
+"""A lane: one scatter without end, into which submitted calls go.
+
+All calls of one task (or of the script) which have the same options go through one lane, so that
+ranks are lent to it, and tasks given out in chunks, as in any other scatter. A call is sent at once
+while few are out. When many are, nobody waits for this one: it goes with others, at the latest
+when somebody waits for any future, or a millisecond later.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from array import array
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Final, Protocol
+
+from mpipool.errors import TaskError, UnpicklableError, UsageError, WorldLost
+from mpipool.executor.caller import Caller
+from mpipool.executor.handle import Handle, taken_along
+from mpipool.executor.invoking import InitializerFailed
+from mpipool.executor.pickling import Packer, Pieces, as_raised, loads
+from mpipool.executor.post import ARRIVED, Post
+from mpipool.executor.stream import BLOCK_BYTES, Call, failure
+from mpipool.futures.future import CANCEL, PENDING, RUNNING, BrokenPool, Future, Settlement, settle
+from mpipool.messages import Abandon, Began, Cancel, Cancelled, Items, Message, Refused, Results
+from mpipool.task import DONE, ENTRY, Entry, Outcome
+
+FEW: Final = 2
+"""So many calls out for each rank are few: the next is sent at once."""
+BLOCK: Final = 256
+"""So many calls are sent together at most."""
+FLUSH: Final = 0.001
+"""Seconds after which they are sent anyway."""
+ROUNDS: Final = 5
+"""So often the agent is asked something before all is cancelled; a lease takes one or two."""
+LONGEST: Final = 65536
+"""Calls after which a lane is closed, and another opened: what it keeps of each is let go then."""
+
+
+class Group(Protocol):
+    """What a lane belongs to."""
+
+    def waits(self) -> AbstractContextManager[object]:
+        """Say for the length of a block that a thread waits for futures."""
+
+    def over(self, lane: Lane) -> None:
+        """Take in that the last call of a lane that was closed has ended."""
+
+    def break_down(self, error: Exception) -> None:
+        """Take in that no call can run."""
+
+
+class Lane:
+    """See the module's docstring.
+
+    Parameters
+    ----------
+    caller : Caller
+        Of this process.
+    call : Call
+        The scatter; its items are calls.
+    group : Group
+        All lanes of this process, or those of one executor.
+    """
+
+    def __init__(self, caller: Caller, call: Call, group: Group) -> None:
+        self._caller = caller
+        self._call = call
+        self._group = group
+        self._lock = threading.RLock()
+        self._futures: list[Future | None] = []
+        """By index; None when it is over."""
+        self._unsent: list[bytes] = []
+        self._bytes = 0
+        """Of these."""
+        self._homes: dict[int, int] = {}
+        """Where the data of some of them are: ranks, by index."""
+        self._settled = 0
+        self._as_raised = bool(call.options.get("as_raised"))
+        self._load = Handle.of if call.options.get("keep") else loads
+        self._few = FEW * caller.size
+        self._packer = Packer()
+        self._closed = False
+        self._alarmed = False
+        self._begun = False
+        """Whether a rank was there for some call."""
+        self._answers = 0
+        self._questions = 0
+        self.request = caller.open(call, taker=self)
+
+    @property
+    def out(self) -> int:
+        """How many calls are not over."""
+        return len(self._futures) - self._settled
+
+    @property
+    def expects(self) -> bool:
+        """Whether there are still messages to come."""
+        return self.out > 0 or self._answers < self._questions
+
+    @property
+    def full(self) -> bool:
+        """Whether it takes no further calls."""
+        return self._closed or len(self._futures) >= LONGEST
+
+    # --- what goes in ----------------------------------------------------------------------------
+
+    def add(self, future: Future, called: tuple[Any, ...], name: str) -> bool:
+        """Send a call, some time; return False if no call is taken any more.
+
+        Parameters
+        ----------
+        future : Future
+            To be settled with what comes of it.
+        called : tuple
+            As `executor.invoking.invoke` takes it.
+        name : str
+            Of the function, for errors.
+
+        Raises
+        ------
+        WorldLost
+            If the agent is gone.
+        """
+        with self._lock:
+            if self.full:
+                return False
+            try:
+                packed = self._packer.pack(called, f"the call of {name}")
+            except UnpicklableError as error:
+                settle([(future, None, as_raised(error) if self._as_raised else error)])
+                return True
+            future._origin = self
+            if isinstance(packed, Pieces):
+                self._send_at_once(future, packed)
+                return True
+            self._enter(future)
+            self._unsent.append(packed)
+            self._bytes += len(packed)
+            urgent = self.out <= self._few or len(self._unsent) >= BLOCK
+            if urgent or self._bytes > BLOCK_BYTES:
+                self.flush()
+            elif not self._alarmed:
+                self._alarmed = True
+                self._caller.post.ring()
+            return True
+
+    def _enter(self, future: Future) -> None:
+        future._index = len(self._futures)
+        self._futures.append(future)
+        home = taken_along()
+        if home is not None:
+            self._homes[future._index] = home
+
+    def _send_at_once(self, future: Future, packed: Pieces) -> None:
+        """Send a large call by itself, from where it is, before it can be changed."""
+        self.flush()
+        self._enter(future)
+        self._homes.clear()  # the data come along
+        sizes = array("Q", [len(packed)]).tobytes()
+        self._caller.send(Items(request=self.request, last=False, parts=(sizes,)), packed.buffers)
+
+    def flush(self) -> None:
+        """Send the calls which were not sent yet."""
+        with self._lock:
+            self._alarmed = False
+            if not self._unsent:
+                return
+            unsent, self._unsent, self._bytes = self._unsent, [], 0
+            parts = [array("Q", map(len, unsent)).tobytes(), b"".join(unsent)]
+            if self._homes:
+                first = len(self._futures) - len(unsent)
+                homes = [self._homes.get(first + at, -1) for at in range(len(unsent))]
+                parts += b"", array("q", homes).tobytes()
+                self._homes.clear()
+            self._caller.send(Items(request=self.request, last=False, parts=tuple(parts)))
+
+    def close(self) -> None:
+        """Say that no further calls come."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self.flush()
+                self._caller.send(Items(request=self.request, last=True, parts=(b"", b"")))
+        self._end_if_over()
+
+    def abandon(self) -> None:
+        """Drop all calls which are not over."""
+        with self._lock:
+            self._closed = True
+            self._unsent = []
+            with contextlib.suppress(WorldLost):
+                self._caller.send(Abandon(request=self.request))
+        self._settle([(future, None, CANCEL) for future in self._pending()])
+
+    # --- cancelling ------------------------------------------------------------------------------
+
+    @property
+    def post(self) -> Post:
+        """The messages of this process."""
+        return self._caller.post
+
+    def waits(self) -> AbstractContextManager[object]:
+        """Say for the length of a block that a thread waits for futures."""
+        return self._group.waits()
+
+    def cancel(self, future: Future) -> bool:
+        """Have a call cancelled if it was not given to a rank yet; return whether it is."""
+        with contextlib.suppress(WorldLost):
+            self.cancel_some([future._index])
+        return future.cancelled()
+
+    def cancel_some(self, indices: Sequence[int]) -> None:
+        """Cancel those of some calls which were not given to a rank yet, and wait until it is so.
+
+        Raises
+        ------
+        WorldLost
+            If the agent is gone.
+        """
+        with self._lock:
+            sent = len(self._futures) - len(self._unsent)
+            doomed = self._take_unsent({index for index in indices if index >= sent})
+            ticket = self._ask(_runs(index for index in indices if index < sent))
+        settle(doomed)
+        self._wait_for_answer(ticket)
+
+    def cancel_all(self) -> None:
+        """Cancel all calls which were not given to a rank yet.
+
+        What could begin just now does: calls which were submitted a moment ago are not all lost.
+        """
+        self.flush()
+        for _ in range(ROUNDS):
+            if self._begun or not self.out:
+                break
+            self._wait_for_answer(self._ask([(0, 0)]))
+        self.cancel_some(range(len(self._futures)))
+
+    def _ask(self, runs: list[tuple[int, int]]) -> int:
+        """Ask for runs of calls to be cancelled; return how many questions were asked so far."""
+        with self._lock:
+            for first, count in runs:
+                self._questions += 1
+                self._caller.send(Cancel(request=self.request, first=first, count=count))
+            return self._questions
+
+    def _wait_for_answer(self, ticket: int) -> None:
+        if self._answers < ticket:
+            self._caller.post.wait_until(lambda: self._answers >= ticket)
+
+    def _take_unsent(self, indices: set[int]) -> list[Settlement]:
+        """Take calls out of those which were not sent; those behind them move up."""
+        if not indices:
+            return []
+        sent = len(self._futures) - len(self._unsent)
+        unsent = list(zip(self._futures[sent:], self._unsent, strict=True))
+        kept = [pair for index, pair in enumerate(unsent, start=sent) if index not in indices]
+        doomed = [self._futures[index] for index in indices]
+        self._unsent = [packed for _, packed in kept]
+        self._futures[sent:] = [future for future, _ in kept]
+        self._homes.clear()
+        for index, (future, _) in enumerate(kept, start=sent):
+            if future:
+                future._index = index
+        return [(future, None, CANCEL) for future in doomed if future]
+
+    # --- what comes back -------------------------------------------------------------------------
+
+    def take(self, message: Message) -> None:
+        """Take a message of the agent."""
+        match message:
+            case Began(first=first, count=count):
+                self._begin(first, count)
+            case Results():
+                self._settle(self._unpacked(message))
+            case Refused(reason=reason):
+                self.fail(UsageError(f"{self.name} can't run: {reason}"))
+            case Cancelled(tasks=tasks):
+                dropped = [future for index in tasks if (future := self._futures[index])]
+                self._settle([(future, None, CANCEL) for future in dropped])
+                with ARRIVED:
+                    self._answers += 1
+                    ARRIVED.notify_all()
+
+    def tick(self) -> float | None:
+        """Send what has waited for long enough."""
+        if not self._unsent:
+            return None
+        if not self._lock.acquire(blocking=False):
+            return FLUSH
+        try:
+            if self._alarmed:  # it was not there the last time
+                self._alarmed = False
+                return FLUSH
+            with contextlib.suppress(WorldLost):
+                self.flush()
+        finally:
+            self._lock.release()
+        return None
+
+    def lose(self, error: WorldLost) -> None:
+        """Take in that nothing will come back."""
+        self.fail(BrokenPool(str(error)))
+
+    def fail(self, error: Exception) -> None:
+        """Let all calls which are not over fail."""
+        self._closed = True
+        self._settle([(future, None, error) for future in self._pending()])
+
+    def _unpacked(self, batch: Results) -> list[Settlement]:
+        table, details, results = (memoryview(part) for part in batch.parts)
+        settlements: list[Settlement] = []
+        at = at_details = 0
+        broken: Exception | None = None
+        for index, fields in enumerate(ENTRY.iter_unpack(table), start=batch.first):
+            state, length, *_, size = fields
+            result, said = results[at : at + size], details[at_details : at_details + length]
+            at, at_details = at + size, at_details + length
+            future = self._futures[index]
+            if future is None:
+                continue
+            if state == DONE:
+                settlements.append((future, *self._loaded(index, result)))
+            else:
+                error = failure(self._name(index), Outcome(Entry._make(fields), said, result))
+                if isinstance(error, InitializerFailed):
+                    broken = error = self._broken(error)
+                settlements.append((future, None, error))
+        if broken:
+            self._group.break_down(broken)
+        return settlements
+
+    @staticmethod
+    def _broken(error: InitializerFailed) -> BrokenPool:
+        # As the standard library's executors do it, but there it is the worker who says it.
+        logger = logging.getLogger("concurrent.futures")
+        logger.critical("Exception in initializer:", exc_info=error)
+        return BrokenPool(f"the initializer failed: {error}")
+
+    def _loaded(self, index: int, result: memoryview) -> tuple[Any, Exception | None]:
+        try:
+            return self._load(result), None
+        except Exception as error:  # a class of the user's may raise whatever it likes
+            reason = f"its result can't be loaded here: {type(error).__name__}: {error}"
+            if self._as_raised:
+                error.add_note(f"{self._name(index)}: {reason}")
+                return None, error
+            unloadable = TaskError(self._name(index), reason)
+            unloadable.__cause__ = error
+            return None, unloadable
+
+    @property
+    def name(self) -> str:
+        """What its calls are called in errors."""
+        return self._call.stage or "submit"
+
+    def _name(self, index: int) -> str:
+        return f"task {index} of {self.name}"
+
+    def _pending(self) -> list[Future]:
+        return [future for future in self._futures if future]
+
+    def _begin(self, first: int, count: int) -> None:
+        self._begun = True
+        with ARRIVED:
+            for future in self._futures[first : first + count]:
+                if future and future._state == PENDING:
+                    future._state = RUNNING
+
+    def _settle(self, settlements: list[Settlement]) -> None:
+        with ARRIVED:
+            # Whoever comes second, of the agent, a cancellation and the end, is late.
+            fresh = [each for each in settlements if self._futures[each[0]._index] is each[0]]
+            for future, _, _ in fresh:
+                self._futures[future._index] = None
+            self._settled += len(fresh)
+        settle(fresh)
+        self._end_if_over()
+
+    def _end_if_over(self) -> None:
+        if self._closed and not self.expects:
+            self._caller.forget(self.request)
+            self._group.over(self)
+
+
+def _runs(indices: Iterable[int]) -> list[tuple[int, int]]:
+    """Put consecutive numbers together: the first of each run, and how many they are."""
+    runs: list[tuple[int, int]] = []
+    for index in sorted(indices):
+        if runs and sum(runs[-1]) == index:
+            runs[-1] = (runs[-1][0], runs[-1][1] + 1)
+        else:
+            runs.append((index, 1))
+    return runs

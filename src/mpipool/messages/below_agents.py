@@ -1,0 +1,176 @@
+"""The messages which pass only between an agent and the processes below it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from mpipool.ids import NO_LEASE, LeaseId
+from mpipool.messages.message import Message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Open(Message):
+    """Caller to agent: a scatter begins. Parts: what its tasks share (JSON), function."""
+
+    request: int
+    digest: bytes
+    stage: str
+    retries: int
+    recorded: bool
+    keyed: bool
+    lease: LeaseId = NO_LEASE
+    """Under which the calling task runs; 0 for the script."""
+    needs: str = ""
+    """As `needs.Needs.packed` writes them."""
+    context: str = ""
+    """To which the caches of its tasks belong."""
+    previous: bool = False
+    """Whether its tasks go on with the caches which the last scatter of the context has left."""
+    watched: bool = False
+    """Whether the caller wants to hear which tasks have begun."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Items(Message):
+    """Caller to agent: the next items of its scatter.
+
+    Parts: sizes; where they are known, expected seconds (doubles) and the ranks where their data
+    are (64 bits each, -1 for none), or empty strings; items.
+    """
+
+    request: int
+    last: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results(Message):
+    """Agent to caller: tasks of its scatter reached their final state. Parts: as in TasksDone."""
+
+    request: int
+    first: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Abandon(Message):
+    """Caller to agent: drop the scatter; nobody waits for it."""
+
+    request: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait(Message):
+    """Caller to agent: this process waits until something comes of the scatter; its core is free."""
+
+    request: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resume(Message):
+    """Caller to agent: this process goes on, although the scatter is not complete."""
+
+    request: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Began(Message):
+    """Agent to caller: these tasks were given to a rank. Only if the scatter is `Open.watched`."""
+
+    request: int
+    first: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancel(Message):
+    """Caller to agent: drop those of these tasks which were not given to a rank yet."""
+
+    request: int
+    first: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancelled(Message):
+    """Agent to caller: the answer to `Cancel`."""
+
+    request: int
+    tasks: tuple[int, ...]
+    """Those which were dropped."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused(Message):
+    """Agent to caller: the scatter can never run; it is dropped."""
+
+    request: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LetGo(Message):
+    """Caller to agent: the caches which this task has had made are needed no more."""
+
+    lease: LeaseId
+    context: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keep(Message):
+    """Caller to agent: keep these data here; answered by `Fetched`. Parts: the data."""
+
+    request: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leave(Message):
+    """Script to agent: the script is over."""
+
+    exit_code: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fork(Message):
+    """Agent to guard: fork an executor."""
+
+    executor: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run(Message):
+    """Agent to guard: run the script. Parts: its arguments, one each."""
+
+    executor: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kill(Message):
+    """Agent to guard: end the process at once, with what it has started."""
+
+    executor: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started(Message):
+    """Guard to agent: the process runs. Its sockets come along as file descriptors."""
+
+    executor: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exited(Message):
+    """Guard to agent: the process ended."""
+
+    executor: int
+    status: int
+    """As `os.waitstatus_to_exitcode` gives it: negative for a signal."""
+    peak: int
+    """Peak resident memory, KiB."""
+
+
+LOCAL_MESSAGES: Final[tuple[type[Message], ...]] = (
+    Open, Items, Results, Abandon, Wait, Resume, Began, Cancel, Cancelled, Refused, LetGo, Keep,
+    Leave, Fork, Run, Kill, Started, Exited,
+)  # fmt: skip

@@ -1,0 +1,282 @@
+"""Every message that passes between ranks; `docs/decisions/0001-protocol.md` says when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from mpipool.ids import (
+    ANY_EXECUTOR,
+    NO_LEASE,
+    NO_SCATTER,
+    ChunkId,
+    DataId,
+    ExecutorId,
+    GangId,
+    LeaseId,
+    Rank,
+    ScatterId,
+)
+from mpipool.messages.message import Message, Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hello(Message):
+    """Agent to broker: this rank is ready to be lent."""
+
+    host: str
+    pid: int
+    memory: int
+    """What the job may use on this node, MiB; 0 if that is not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Want(Message):
+    """Leader to broker: so many tasks of this scatter wait for ranks."""
+
+    scatter: ScatterId
+    path: Path
+    queued: int
+    seconds: float
+    """Expected time of all queued tasks on one rank; 0 while nothing is known."""
+    tasks: int
+    """How many tasks the scatter has in all, as far as its items have come in."""
+    stage: str
+    closed: bool
+    pins: tuple[int, ...] = ()
+    """Ranks for each of which a task waits that must run there; these are not among ``queued``."""
+    needs: str = ""
+    """As `needs.Needs.packed` writes them."""
+    parent: LeaseId = NO_LEASE
+    """The lease of the task which opened the scatter; 0 for the script's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lend(Message):
+    """Broker to leader: this rank is yours for this scatter."""
+
+    lease: LeaseId
+    scatter: ScatterId
+    rank: Rank
+    quantum: float
+    """Seconds after which no new tasks may be given to the rank under this lease."""
+    ranks: tuple[int, ...] = ()
+    """The members of a gang, or the ranks whose cores are held for threads; ``rank`` is first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refuse(Message):
+    """Broker to leader: what the tasks of this scatter need they can never have."""
+
+    scatter: ScatterId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Return(Message):
+    """Leader to broker: no task of mine is on the rank any more; so much still waits here."""
+
+    lease: LeaseId
+    queued: int
+    seconds: float
+    pins: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocked(Message):
+    """Member to broker: everything under these leases waits in a gather; the core is free."""
+
+    leases: tuple[LeaseId, ...]
+    tops: tuple[ScatterId, ...]
+    """For each stack of the rank, the scatter for which its topmost task waits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Define(Message):
+    """Leader to member: the function behind a digest. Parts: what tasks share (JSON), function."""
+
+    digest: bytes
+    forget: bool = False
+    """The leader needs it no more; there are no parts then."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunTasks(Message):
+    """Leader to member: run these tasks in order.
+
+    Parts: sizes and items; then the same for each earlier call that is to be run again.
+    """
+
+    lease: LeaseId
+    chunk: ChunkId
+    scatter: ScatterId
+    path: Path
+    digest: bytes
+    first: int
+    count: int
+    attempt: int
+    scope: ScatterId = NO_SCATTER
+    """The scatter whose tasks began the caches of these."""
+    executor: ExecutorId = ANY_EXECUTOR
+    """The one process which holds the caches of these tasks."""
+    lineage: bytes = b""
+    """Digests (16 bytes each) of the functions to be run first, for their caches alone."""
+    cores: tuple[int, ...] = ()
+    """As the ranks in `Lend`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TasksDone(Message):
+    """Member to leader: these tasks ended. Parts: table, details, results."""
+
+    lease: LeaseId
+    chunk: ChunkId
+    scatter: ScatterId
+    first: int
+    count: int
+    back: int
+    """How many tasks at the end of the chunk come back unstarted."""
+    failures: int
+    """How many of the outcomes are not DONE."""
+    busy: float
+    """Seconds which these tasks took, together."""
+    leave: bool
+    """The member asks for no more tasks under this lease."""
+    executor: ExecutorId = ANY_EXECUTOR
+    """Which process ran them; `GONE` if that which holds their caches is not there any more."""
+    cached: tuple[int, ...] = ()
+    """Those which left something in their caches."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recall(Message):
+    """Leader to member: end what runs under this lease and send everything back."""
+
+    lease: LeaseId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forget(Message):
+    """Leader to member: the caches of this scope are needed no more."""
+
+    scope: ScatterId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetch(Message):
+    """Agent to agent, caller to agent: send me these kept data."""
+
+    request: int
+    data: DataId
+    copies: bool
+    """Whether a copy stays where it is fetched to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched(Message):
+    """The answer to `Fetch`. Parts: the data, none if they were released."""
+
+    request: int
+    data: DataId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release(Message):
+    """Caller to agent, agent to agent: these kept data are needed no more."""
+
+    data: tuple[DataId, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assemble(Message):
+    """First member to all members of a gang: take your seat."""
+
+    gang: GangId
+    dismissed: bool = False
+    """The gang will not be; whoever has taken its seat gets up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assembled(Message):
+    """Member to first member: this rank's seat is kept for the gang."""
+
+    gang: GangId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enter(Message):
+    """First member to all members: everyone is seated; run this task. Parts: as in RunTasks."""
+
+    gang: GangId
+    lease: LeaseId
+    chunk: ChunkId
+    scatter: ScatterId
+    path: Path
+    digest: bytes
+    task: int
+    attempt: int
+    ranks: tuple[int, ...]
+    """The members, the first one first: they make a communicator."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left(Message):
+    """Member to first member: the call here has ended. Parts: as in TasksDone, of one task."""
+
+    gang: GangId
+    failed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Despair(Message):
+    """Agent to broker: the run can't go on."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Records(Message):
+    """Leader to broker: put these outcomes on disk. Parts: table, details, results of each batch.
+
+    Results are those to keep in the records: of keyed tasks, and short ones only.
+    """
+
+    batches: tuple[int, ...]
+    """Five integers for each batch: scatter, rank that ran it, first task, attempt, 1 if keyed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask(Message):
+    """Caller, through its agent, to broker: a question about the checkpoint. Parts: JSON."""
+
+    request: int
+    question: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer(Message):
+    """Broker, through an agent, to caller. Parts: JSON (the error, where it is one), results."""
+
+    request: int
+    ok: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop(Message):
+    """Broker to agent: end your executors and say goodbye."""
+
+    exit_code: int
+    orderly: bool
+    """Whether MPI can be left in order; not when the process that the launcher knows is gone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bye(Message):
+    """Agent to broker: my executors are gone, my last records sent. And back: all is on disk."""
+
+
+RANK_MESSAGES: Final[tuple[type[Message], ...]] = (
+    Hello, Want, Lend, Refuse, Return, Blocked, Define, RunTasks, TasksDone, Recall, Forget,
+    Fetch, Fetched, Release, Assemble, Assembled, Enter, Left, Despair, Records, Ask, Answer,
+    Stop, Bye,
+)  # fmt: skip

@@ -1,0 +1,205 @@
+"""What can never be placed is refused, once, with a reason that names numbers."""
+
+import pytest
+
+from builders import NOBODY, blocked, grant, led_by, on_nodes, returned, wants
+from mpipool.ids import LeaseId, Rank
+from mpipool.needs import Needs
+from mpipool.scheduler import RankJoined, Refuse, Scheduler
+from mpipool.scheduler.invariants import check
+
+A, B = led_by(NOBODY, 1), led_by(NOBODY, 2)
+
+
+def played(machine: Scheduler, *events):
+    commands = []
+    for event in events:
+        commands.append(machine.handle(event))
+        check(machine)
+    return commands
+
+
+@pytest.mark.parametrize(
+    ("needs", "reason"),
+    [
+        (
+            Needs(threads=4),
+            "each task needs 4 cores of one node (threads=4) and no node has more than 3 ranks: "
+            "ask for fewer, or start more ranks on a node",
+        ),
+        (
+            Needs(memory=11),
+            "each task needs 11 MiB and no node has more than 10 MiB: ask for less",
+        ),
+        (
+            Needs(memory=9, threads=3),
+            "each task needs 9 MiB and 3 ranks and no node has more than 8 MiB beside these: "
+            "ask for less",
+        ),
+        (
+            Needs((6, 9), in_place=True),
+            "each task needs 6 ranks and the run has 5 that run tasks: ask for fewer, or start more",
+        ),
+        (
+            Needs((4, 4), memory=5, in_place=True),
+            "each task needs 4 ranks with 5 MiB each and the nodes have room for 3 of these: "
+            "ask for fewer ranks, or for less memory",
+        ),
+        (
+            Needs((1, 1), threads=2, in_place=True),
+            "a task in a rank's own process can't have cores of other ranks (threads=2): "
+            "leave threads= out",
+        ),
+        (
+            Needs(tokens=(("db", 1),)),
+            "each task needs db=1: no --resource db=N was given",
+        ),
+        (
+            Needs(tokens=(("io", 3),)),
+            "each task needs io=3 and the run has --resource io=2: ask for less, or give more",
+        ),
+    ],
+)
+def test_what_can_never_fit_is_refused_and_what_just_fits_is_not(needs, reason):
+    machine = on_nodes((3, 8), (2, 10), tokens={"io": 2})
+    assert played(machine, wants(A, 1, needs=needs), wants(A, 2, needs=needs)) == [
+        [Refuse(A, reason)],
+        [],
+    ]
+    assert not machine.leases
+    assert played(machine, wants(A, 0, needs=needs, closed=True)) == [[]]
+    assert A not in machine.demands
+
+
+@pytest.mark.parametrize(
+    "needs",
+    [
+        Needs(threads=3),
+        Needs(memory=10),
+        Needs(memory=8, threads=3),
+        Needs((5, 9), in_place=True),
+        Needs((3, 3), memory=5, in_place=True),
+        Needs(tokens=(("io", 2),)),
+    ],
+)
+def test_what_just_fits_is_not_refused(needs):
+    machine = on_nodes((3, 8), (2, 10), tokens={"io": 2})
+    (command,) = machine.handle(wants(A, 1, needs=needs))
+    assert command.lease == 1
+
+
+def test_a_gang_below_a_gang_is_refused_at_any_depth():
+    machine = on_nodes((4, 0))
+    gang = Needs((2, 2), in_place=True)
+    middle, inner = led_by(1), led_by(3)
+    reason = (
+        "a gang can't be started below a gang, whose ranks' own processes are taken: "
+        "use map without ranks= there, or start the gang further outside"
+    )
+    assert played(
+        machine,
+        wants(A, 1, needs=gang),
+        wants(middle, 1, below=[A], parent=LeaseId(1)),
+        wants(inner, 1, below=[A, middle], parent=LeaseId(2), needs=Needs(in_place=True)),
+        wants(B, 1, below=[A], parent=LeaseId(1), needs=gang),
+    ) == [
+        [grant(1, A, 1, ranks=(1, 2))],
+        [grant(2, middle, 3)],
+        [Refuse(inner, reason)],
+        [Refuse(B, reason)],
+    ]
+
+
+def test_what_ancestors_hold_does_not_count_against_what_is_below_them():
+    machine = on_nodes((2, 10), tokens={"io": 2})
+    needs = Needs(memory=10, tokens=(("io", 2),))
+    assert played(
+        machine, wants(A, 1, needs=needs), wants(B, 1, below=[A], needs=needs, parent=LeaseId(1))
+    ) == [[grant(1, A, 1)], [grant(2, B, 2)]]
+
+
+def test_ranks_which_are_still_to_join_count():
+    machine = Scheduler(3)
+    threads = Needs(threads=2)
+    first, second, third = (RankJoined(Rank(n), f"n{n // 2}") for n in range(3))
+    assert played(machine, wants(A, 1, needs=threads), first, second) == [
+        [],
+        [],
+        [grant(1, A, 0, ranks=(0, 1))],
+    ]
+    more = wants(B, 1, needs=Needs(threads=3))
+    assert played(machine, more, third)[0] == []
+    assert [command.scatter for command in machine._refusals] == []
+    assert machine.demands[B].refused
+
+
+def test_without_a_size_those_are_all_which_are_there():
+    machine = Scheduler()
+    machine.handle(RankJoined(Rank(1)))
+    (command,) = machine.handle(wants(A, 1, needs=Needs(threads=2)))
+    assert isinstance(command, Refuse)
+
+
+# --- waiting in a circle -------------------------------------------------------------------------
+
+
+def in_a_circle(mib: int) -> tuple[Scheduler, list]:
+    """Two tasks hold 5 MiB each of a node's 10, and each scatters a task which needs some."""
+    machine = on_nodes((2, 10))
+    first, second = led_by(1), led_by(2)
+    inner = Needs(memory=mib)
+    played(machine, wants(A, 2, needs=Needs(memory=5)))
+    return machine, played(
+        machine,
+        wants(first, 1, below=[A], needs=inner, parent=LeaseId(1)),
+        wants(second, 1, below=[A], needs=inner, parent=LeaseId(2)),
+        blocked(1, [1], [first]),
+        blocked(2, [2], [second]),
+    )
+
+
+def test_of_those_that_wait_in_a_circle_the_youngest_is_refused_and_the_other_goes_on():
+    machine, commands = in_a_circle(6)
+    first, second = led_by(1), led_by(2)
+    reason = (
+        "each task needs 6 MiB, more than the tasks outside it hold, and all the rest is held by "
+        "tasks which wait in the same way: it would wait for ever. Let the outer tasks ask for as "
+        "much as the inner ones need, or run fewer of them at once"
+    )
+    assert commands == [[], [], [], [Refuse(second, reason)]]
+    assert played(machine, blocked(2), returned(2)) == [[], [grant(3, first, 1)]]
+
+
+def test_what_needs_no_more_than_the_task_outside_it_holds_never_waits_in_a_circle():
+    _, commands = in_a_circle(5)
+    assert commands == [[], [], [grant(3, led_by(1), 1)], [grant(4, led_by(2), 2)]]
+
+
+def test_nothing_is_refused_while_someone_is_about_to_resume():
+    machine = on_nodes((2, 10))
+    first, second = led_by(1), led_by(2)
+    played(machine, wants(A, 2, needs=Needs(memory=5)), wants(second, 0, below=[A], parent=LeaseId(2)))
+    assert played(
+        machine,
+        wants(first, 1, below=[A], needs=Needs(memory=6), parent=LeaseId(1)),
+        blocked(1, [1], [first]),
+        blocked(2, [2], [second]),  # has nothing more to wait for: it resumes
+        blocked(2),
+        returned(2),
+    ) == [[], [], [], [], [grant(3, first, 1)]]
+
+
+def test_a_third_stack_is_opened_before_something_is_refused():
+    machine = on_nodes((2, 10), (2, 4))
+    one, other = led_by(3, 1), led_by(3, 2)
+    played(machine, wants(A, 4))
+    played(machine, blocked(1, [1], [led_by(1)]), blocked(2, [2], [led_by(2)]))
+    # Ranks 1 and 2, with the larger node, have two stacks each; the leaders on rank 3 need it.
+    played(machine, wants(B, 2))
+    played(machine, *(wants(led_by(n), 1, below=[A], parent=LeaseId(n)) for n in (1, 2)))
+    played(
+        machine,
+        blocked(1, [1, 5], [led_by(1), led_by(1, 2)]),
+        blocked(2, [2, 6], [led_by(2), led_by(2, 2)]),
+    )
+    assert one != other
