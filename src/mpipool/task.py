@@ -24,7 +24,10 @@ LOST: Final = 2
 REDO: Final = 3
 """It ran, but its outcome went down with a later task of its chunk; it is run again."""
 
-STATE_NAMES: Final = {DONE: "done", FAILED: "failed", LOST: "lost"}
+BLOCKED: Final = 4
+"""It is never run: another failed which it waited for."""
+
+STATE_NAMES: Final = {DONE: "done", FAILED: "failed", LOST: "lost", BLOCKED: "blocked"}
 
 ENTRY: Final = struct.Struct("<BxxxIdffIxxxxQ")
 """state, length of details, start (s since the epoch), wall (s), CPU (s), peak (KiB), result."""
@@ -83,7 +86,7 @@ class Record(NamedTuple):
     data_id: str | None
     """Canonical JSON."""
     state: str
-    """``done``, ``failed`` or ``lost``."""
+    """``done``, ``failed``, ``lost`` or ``blocked``."""
     rank: int
     started: float
     finished: float

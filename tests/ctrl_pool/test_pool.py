@@ -228,7 +228,6 @@ def test_cleared_caches_are_gone(world):
         pool = Pool("cleared")
         pool.map(root_of, [4])
         pool.cacheClear()
-        pool.map(lambda cache, x: None, [4])
         return pool.mapToPrevious(lambda cache, x: hasattr(cache, "root"), [4])
 
     assert world(script) == [False]

@@ -12,7 +12,7 @@ import pytest
 
 from mpipool.errors import UnpicklableError
 from mpipool.executor import blame
-from mpipool.executor.pickling import Packer, dump_call, dump_pieces, dump_result
+from mpipool.executor.pickling import CALL, Packer, dump_call, dump_pieces, dump_result
 
 LOCK = threading.Lock()
 KIND = "_thread.lock"
@@ -158,6 +158,9 @@ def test_items_and_stored_values():
         "the item of task 3 of measure can't be sent to another process: TypeError: cannot pickle "
         f"'{KIND}' object (at fault is item['wcs'].callback, of type {KIND})"
     )
+    with pytest.raises(UnpicklableError) as caught:
+        Packer().pack((max, (1, [LOCK]), {}), "the call of max", names=CALL)
+    assert (caught.value.what, caught.value.path) == ("the call of max", "arguments[1][0]")
     with pytest.raises(UnpicklableError) as caught:
         dump_pieces([LOCK], "skymap")
     assert caught.value.path == "skymap[0]"

@@ -214,6 +214,7 @@ def test_what_is_known_of_tasks_can_be_forgotten():
     assert (machine.open, machine.priced) == (1, 0)
     machine.add(Run(0, 1, 1))
     assert (machine.open, machine.priced) == (2, 1)
+    assert drain(machine, 4) == [(0, 1), (2, 1)]  # only 0 is still known to be near
 
 
 # --- cancelling ----------------------------------------------------------------------------------
@@ -236,6 +237,14 @@ def test_tasks_are_cancelled_wherever_they_wait_and_the_others_keep_their_places
     assert drain(machine, 5) == [(7, 1), (8, 1), (11, 1), (4, 1)]
     assert machine.cost == 0.0
     assert machine.cancel(0, 100) == []
+
+
+def test_what_is_left_after_cancelling_is_still_taken_by_its_cost():
+    costs = [float(index * 7 % 20) for index in range(20)]
+    machine = waiting(Run(0, 20, 1), costs=costs)
+    machine.cancel(0, 9)
+    left = sorted(range(9, 20), key=lambda index: -costs[index])
+    assert drain(machine, 1) == [(index, 1) for index in left]
 
 
 @pytest.mark.parametrize(

@@ -170,7 +170,9 @@ def test_gangs_come_before_other_demands_of_the_same_depth_and_after_deeper_ones
     assert demands.gangs == {}
 
 
-@pytest.mark.parametrize(("queued", "seconds", "mean"), [(4, 2.0, 0.5), (4, 0.0, 0.0), (0, 0.0, 0.0)])
+@pytest.mark.parametrize(
+    ("queued", "seconds", "mean"), [(4, 2.0, 0.5), (4, 0.0, 0.0), (0, 0.0, 0.0)]
+)
 def test_the_mean_is_0_while_nothing_is_known(queued, seconds, mean):
     assert demand(queued=queued, seconds=seconds).mean == mean
 

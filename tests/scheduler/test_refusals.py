@@ -5,7 +5,7 @@ import pytest
 from builders import NOBODY, blocked, grant, led_by, on_nodes, returned, wants
 from mpipool.ids import LeaseId, Rank
 from mpipool.needs import Needs
-from mpipool.scheduler import RankJoined, Refuse, Scheduler
+from mpipool.scheduler import RankJoined, Refuse, Scheduler, stall
 from mpipool.scheduler.invariants import check
 
 A, B = led_by(NOBODY, 1), led_by(NOBODY, 2)
@@ -38,7 +38,8 @@ def played(machine: Scheduler, *events):
         ),
         (
             Needs((6, 9), in_place=True),
-            "each task needs 6 ranks and the run has 5 that run tasks: ask for fewer, or start more",
+            "each task needs 6 ranks and the run has 5 that run tasks: "
+            "ask for fewer, or start more",
         ),
         (
             Needs((4, 4), memory=5, in_place=True),
@@ -127,10 +128,16 @@ def test_ranks_which_are_still_to_join_count():
         [],
         [grant(1, A, 0, ranks=(0, 1))],
     ]
-    more = wants(B, 1, needs=Needs(threads=3))
-    assert played(machine, more, third)[0] == []
-    assert [command.scatter for command in machine._refusals] == []
-    assert machine.demands[B].refused
+    assert played(machine, wants(B, 1, needs=Needs(threads=3)), third) == [
+        [],
+        [
+            Refuse(
+                B,
+                "each task needs 3 cores of one node (threads=3) and no node has more than 2 "
+                "ranks: ask for fewer, or start more ranks on a node",
+            )
+        ],
+    ]
 
 
 def test_without_a_size_those_are_all_which_are_there():
@@ -178,7 +185,9 @@ def test_what_needs_no_more_than_the_task_outside_it_holds_never_waits_in_a_circ
 def test_nothing_is_refused_while_someone_is_about_to_resume():
     machine = on_nodes((2, 10))
     first, second = led_by(1), led_by(2)
-    played(machine, wants(A, 2, needs=Needs(memory=5)), wants(second, 0, below=[A], parent=LeaseId(2)))
+    played(
+        machine, wants(A, 2, needs=Needs(memory=5)), wants(second, 0, below=[A], parent=LeaseId(2))
+    )
     assert played(
         machine,
         wants(first, 1, below=[A], needs=Needs(memory=6), parent=LeaseId(1)),
@@ -190,16 +199,31 @@ def test_nothing_is_refused_while_someone_is_about_to_resume():
 
 
 def test_a_third_stack_is_opened_before_something_is_refused():
-    machine = on_nodes((2, 10), (2, 4))
-    one, other = led_by(3, 1), led_by(3, 2)
-    played(machine, wants(A, 4))
-    played(machine, blocked(1, [1], [led_by(1)]), blocked(2, [2], [led_by(2)]))
-    # Ranks 1 and 2, with the larger node, have two stacks each; the leaders on rank 3 need it.
-    played(machine, wants(B, 2))
-    played(machine, *(wants(led_by(n), 1, below=[A], parent=LeaseId(n)) for n in (1, 2)))
-    played(
+    machine = on_nodes((1, 10), (1, 1))
+    one, two, other = led_by(1, 1), led_by(1, 2), led_by(2)
+    much, little = Needs(memory=9), Needs(memory=2)
+    assert played(
         machine,
-        blocked(1, [1, 5], [led_by(1), led_by(1, 2)]),
-        blocked(2, [2, 6], [led_by(2), led_by(2, 2)]),
-    )
-    assert one != other
+        wants(A, 2, needs=Needs(memory=4)),
+        blocked(1, [1], [one]),
+        wants(B, 1),
+        wants(one, 1, below=[A], needs=much, parent=LeaseId(1)),
+        wants(two, 1, below=[A], needs=much, parent=LeaseId(2)),
+        blocked(1, [1, 2], [one, two]),
+        wants(other, 1, below=[B], needs=little, parent=LeaseId(3)),
+        blocked(2, [3], [other]),
+    ) == [
+        [grant(1, A, 1)],
+        [grant(2, A, 1)],
+        [grant(3, B, 2)],
+        [],
+        [],
+        [],
+        [],
+        [grant(4, other, 1)],  # only there are 2 MiB
+    ]
+    assert played(machine, returned(4), blocked(2), returned(3)) == [
+        [],  # its leader is about to resume
+        [],
+        [Refuse(two, stall.reason(much))],
+    ]

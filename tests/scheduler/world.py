@@ -1,14 +1,14 @@
 """A world of leaders and ranks around a scheduler, without messages, agents or processes.
 
-Trees of scatters are drawn from a seed. Their tasks run for a while, scatter, wait, and run on. What
-a rank or a leader says arrives late, in the order in which that rank said it.
+Trees of scatters are drawn from a seed. Their tasks run for a while, scatter, wait, and run on.
+What a rank or a leader says arrives late, in the order in which that rank said it.
 """
 
 from __future__ import annotations
 
 import heapq
 import random
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
@@ -26,13 +26,12 @@ from mpipool.scheduler import (
     Refuse,
     Scheduler,
 )
-from mpipool.scheduler.cores import MAX_STACKS
 from mpipool.scheduler.invariants import check
 
 MAX_EVENTS = 20_000
 
 
-# --- what is to be done ----------------------------------------------------------------------------
+# --- what is to be done ------------------------------------------------------------------------
 
 
 @dataclass(eq=False)
@@ -63,7 +62,9 @@ class Planner:
     def __init__(self, chance: random.Random, nested: bool) -> None:
         self.chance = chance
         self.nested = nested
-        self.nodes = [(chance.randint(1, 4), chance.choice([0, 8, 16])) for _ in range(chance.randint(1, 4))]
+        self.nodes = [
+            (chance.randint(1, 4), chance.choice([0, 8, 16])) for _ in range(chance.randint(1, 4))
+        ]
         self.size = sum(ranks for ranks, _ in self.nodes)
         self.tokens = {"io": chance.randint(1, 4), "db": 1}
         self.left = 60
@@ -125,11 +126,13 @@ class Planner:
         """Draw needs which are met by what a task outside holds."""
         chance = self.chance
         memory = chance.randint(0, outer.memory)
-        tokens = tuple((name, chance.randint(1, n)) for name, n in outer.tokens if chance.random() < 0.5)
+        tokens = tuple(
+            (name, chance.randint(1, n)) for name, n in outer.tokens if chance.random() < 0.5
+        )
         return Needs((1, 1), chance.randint(1, outer.threads), memory, tokens)
 
 
-# --- the world -------------------------------------------------------------------------------------
+# --- the world ---------------------------------------------------------------------------------
 
 
 @dataclass(eq=False)
@@ -202,7 +205,7 @@ class World:
         self.node_of = [n for n, (ranks, _) in enumerate(self.nodes) for _ in range(ranks)]
         self.latency = self.chance.choice([0.0, 1e-4, 1e-2])
 
-    # --- time and messages -------------------------------------------------------------------------
+    # --- time and messages ----------------------------------------------------------------------
 
     def at(self, delay: float, action: Callable[[], None]) -> None:
         heapq.heappush(self.events, (self.now + delay, next(self.serial), action))
@@ -229,6 +232,7 @@ class World:
                     self.refusals.append(command)
                     self.at(self.latency * self.chance.random(), lambda c=command: self.give_up(c))
         check(self.scheduler)
+        self.check_promises()
 
     def run(self) -> None:
         ranks = [*range(self.size)]
@@ -249,7 +253,7 @@ class World:
             raise AssertionError("it goes on for ever")
         self.check_end()
 
-    # --- leaders -----------------------------------------------------------------------------------
+    # --- leaders --------------------------------------------------------------------------------
 
     def open(self, plan: ScatterPlan, owner: Running | None, rank: int, above: tuple) -> Leader:
         scatter = led_by(rank, next(self.serial))
@@ -320,7 +324,7 @@ class World:
         if leader.complete and leader.owner:
             self.go_on(leader.owner)
 
-    # --- tasks -------------------------------------------------------------------------------------
+    # --- tasks ----------------------------------------------------------------------------------
 
     def start(self, run: Running) -> None:
         self.started += 1
@@ -334,9 +338,7 @@ class World:
         self.at(run.plan.before, lambda: self.scatters(run))
 
     def scatters(self, run: Running) -> None:
-        run.opened = [
-            self.open(plan, run, run.rank, run.of.path) for plan in run.plan.scatters
-        ]
+        run.opened = [self.open(plan, run, run.rank, run.of.path) for plan in run.plan.scatters]
         self.go_on(run)
 
     def go_on(self, run: Running) -> None:
@@ -371,7 +373,7 @@ class World:
             self.reported[rank] = report
             self.tell(rank, CoreBlocked(Rank(rank), *report))
 
-    # --- what must hold ----------------------------------------------------------------------------
+    # --- what must hold -------------------------------------------------------------------------
 
     def lineage(self, leader: Leader) -> Iterator[LeaseId]:
         while leader.owner:
@@ -398,9 +400,41 @@ class World:
                     assert lease in self.lineage(leader), f"{grant} disturbs gang {lease}"
                     assert not needs.in_place
 
+    def check_promises(self) -> None:
+        """What descendants need above what their ancestors hold fits too, on each node."""
+        for number, (_, memory) in enumerate(self.nodes):
+            if memory:
+                held = {
+                    lease: self.needs_of(lease).memory * self.ranks_on(lease, number)
+                    for lease in self.out
+                }
+                assert self.outermost(held) <= memory, f"node {number} has promised too much"
+        for name, cap in self.tokens.items():
+            held = {lease: dict(self.needs_of(lease).tokens).get(name, 0) for lease in self.out}
+            assert self.outermost(held) <= cap, f"more than {cap} of {name} are promised"
+
+    def outermost(self, held: dict[LeaseId, int]) -> int:
+        """Sum up what leases hold, those below others within what these hold."""
+        below: dict[LeaseId | None, list[LeaseId]] = {}
+        for lease in held:
+            owner = self.leaders[self.scheduler.leases[lease].scatter].owner
+            below.setdefault(owner and owner.lease, []).append(lease)
+
+        def total(lease: LeaseId | None) -> int:
+            inner = sum(total(each) for each in below.get(lease, ()))
+            return max(inner, held.get(lease, 0))
+
+        return total(None)
+
+    def needs_of(self, lease: LeaseId) -> Needs:
+        return self.leaders[self.scheduler.leases[lease].scatter].plan.needs
+
+    def ranks_on(self, lease: LeaseId, node: int) -> int:
+        ranks = self.out[lease] if self.is_gang(lease) else self.out[lease][:1]
+        return sum(self.node_of[rank] == node for rank in ranks)
+
     def is_gang(self, lease: LeaseId) -> bool:
-        scatter = self.scheduler.leases[lease].scatter
-        return self.leaders[scatter].plan.needs.in_place
+        return self.needs_of(lease).in_place
 
     def check_end(self) -> None:
         assert all(leader.complete for leader in self.leaders.values()), "it came to a standstill"
@@ -418,6 +452,3 @@ class World:
         for store in self.scheduler.holdings.tokens.values():
             assert store.free == store.cap
             assert not store.parts
-
-
-__all__ = ["MAX_STACKS", "Counter", "World"]

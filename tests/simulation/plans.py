@@ -22,6 +22,8 @@ class Planner:
         self.retries = chance.choice([0, 1, 2])
         self.faulty = chance.choice([0.0, 0.0, 0.1])
         """Probability that a task fails in some way."""
+        self.futures = chance.choice([0.0, 0.0, 0.5])
+        """Probability that a task goes on after it has submitted, and waits only then."""
 
     def script(self) -> Plan:
         plan = Plan(-1, 0.0, retries=self.retries)
@@ -36,6 +38,9 @@ class Planner:
     def task(self, depth: int) -> Plan:
         seconds = self.scale * self.chance.lognormvariate(0.0, self.spread)
         plan = Plan(len(self.plans), seconds, retries=self.retries)
+        if self.chance.random() < self.futures:
+            plan.late = seconds * self.chance.choice([1e-3, 0.1, 1.0])
+            plan.restless = self.chance.random() < 0.5
         self.plans.append(plan)
         if self.chance.random() < self.faulty:
             plan.deaths = self.chance.choice([0, 1])

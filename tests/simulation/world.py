@@ -37,7 +37,7 @@ class SimulatedRun:
         self.agents = [self._agent(rank) for rank in range(size)]
         self.world.on_arrival = self._receive
         for agent in self.agents:
-            agent.transport.send(Rank(0), Hello(host="simulated", pid=1))
+            agent.transport.send(Rank(0), Hello(host="simulated", pid=1, memory=0))
         root = self.agents[0]
         root.script = VirtualScript(self.clock, root, self.plan, self.check_results)
         self.strikes = self.chance.choice([0, 0, 1, 2])

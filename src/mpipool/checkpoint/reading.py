@@ -206,7 +206,8 @@ def _stages(connection: sqlite3.Connection) -> list[str]:
 _UNFINISHED: Final = """
 WITH ended AS (
     SELECT scatter, count(DISTINCT task) AS tasks FROM attempt
-    WHERE session = (SELECT max(token) FROM session) AND state <> 'lost' GROUP BY scatter
+    WHERE session = (SELECT max(token) FROM session) AND state NOT IN ('lost', 'blocked')
+    GROUP BY scatter
 ), missing AS (
     SELECT s.id, s.parent, s.stage, s.closed, max(0, s.tasks - coalesce(e.tasks, 0)) AS tasks
     FROM scatter s LEFT JOIN ended e ON e.scatter = s.id

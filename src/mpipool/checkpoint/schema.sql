@@ -59,7 +59,7 @@ CREATE TABLE attempt (
     attempt     INTEGER NOT NULL,    -- from 1; of a key it counts on through the sessions
     digest      BLOB,                -- of the key; NULL where tasks have none
     data_id     TEXT,                -- canonical JSON
-    state       TEXT    NOT NULL CHECK (state IN ('done', 'failed', 'lost')),
+    state       TEXT    NOT NULL CHECK (state IN ('done', 'failed', 'lost', 'blocked')),
     rank        INTEGER NOT NULL,
     started     REAL    NOT NULL,
     finished    REAL    NOT NULL,

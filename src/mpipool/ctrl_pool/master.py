@@ -144,6 +144,8 @@ class PoolMaster:
     ) -> list[Any]:
         """Call ``func`` for each item with the cache which the last map of the context left it.
 
+        Without such a map the caches are empty.
+
         Raises
         ------
         UsageError

@@ -69,6 +69,8 @@ class Pieces:
 
 
 Pickled = bytes | Pieces
+CALL: Final = ("the function", "arguments", "keywords")
+"""Names of the parts of a call."""
 
 
 class _File:
@@ -177,7 +179,9 @@ class Packer:
         self.size = 0
         """Bytes put behind each other since the last `take`."""
 
-    def pack(self, item: Any, what: str, prefix: bytes = b"") -> Pickled:
+    def pack(
+        self, item: Any, what: str, prefix: bytes = b"", names: Sequence[str] = ("item",)
+    ) -> Pickled:
         """Pickle one object, and leave it to the caller to `put` it or to send it at once.
 
         Parameters
@@ -188,6 +192,8 @@ class Packer:
             Names it in the error.
         prefix : bytes
             Written in front of it.
+        names : sequence of str
+            What its user calls it; or, if it is a tuple made of several things, each of these.
 
         Raises
         ------
@@ -197,7 +203,8 @@ class Packer:
         try:
             return self._dumper.dump(item, prefix)
         except Exception as error:
-            raise _unpicklable(what, error, ("item", item)) from error
+            parts = item if len(names) > 1 else (item,)
+            raise _unpicklable(what, error, *zip(names, parts, strict=True)) from error
 
     def put(self, packed: bytes) -> None:
         """Put something packed behind the others."""
@@ -236,11 +243,11 @@ def dump_call(
     UnpicklableError
         If one of them can't be pickled.
     """
+    call = (function, arguments, keywords)
     try:
-        return _Dumper(cloudpickle.Pickler).dump((function, arguments, keywords))
+        return _Dumper(cloudpickle.Pickler).dump(call)
     except Exception as error:
-        roots = ("the function", function), ("arguments", arguments), ("keywords", keywords)
-        raise _unpicklable("the function", error, *roots) from error
+        raise _unpicklable("the function", error, *zip(CALL, call, strict=True)) from error
 
 
 def dump_pieces(item: Any, what: str) -> list[Buffer]:

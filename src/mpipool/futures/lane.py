@@ -9,23 +9,31 @@ when somebody waits for any future, or a millisecond later.
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 from array import array
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final, Protocol
 
-from mpipool.errors import TaskError, UnpicklableError, UsageError, WorldLost
+from mpipool.errors import UnpicklableError, UsageError, WorldLost
 from mpipool.executor.caller import Caller
-from mpipool.executor.handle import Handle, taken_along
-from mpipool.executor.invoking import InitializerFailed
-from mpipool.executor.pickling import Packer, Pieces, as_raised, loads
+from mpipool.executor.handle import taken_along
+from mpipool.executor.pickling import CALL, Packer, Pieces, as_raised
 from mpipool.executor.post import ARRIVED, Post
-from mpipool.executor.stream import BLOCK_BYTES, Call, failure
+from mpipool.executor.stream import BLOCK_BYTES, Call
 from mpipool.futures.future import CANCEL, PENDING, RUNNING, BrokenPool, Future, Settlement, settle
-from mpipool.messages import Abandon, Began, Cancel, Cancelled, Items, Message, Refused, Results
-from mpipool.task import DONE, ENTRY, Entry, Outcome
+from mpipool.futures.unpacking import Unpacker
+from mpipool.messages import (
+    Abandon,
+    Began,
+    Cancel,
+    Cancelled,
+    Items,
+    Message,
+    Refused,
+    Results,
+    Skip,
+)
 
 FEW: Final = 2
 """So many calls out for each rank are few: the next is sent at once."""
@@ -79,7 +87,7 @@ class Lane:
         """Where the data of some of them are: ranks, by index."""
         self._settled = 0
         self._as_raised = bool(call.options.get("as_raised"))
-        self._load = Handle.of if call.options.get("keep") else loads
+        self._unpacker = Unpacker(call)
         self._few = FEW * caller.size
         self._packer = Packer()
         self._closed = False
@@ -128,7 +136,7 @@ class Lane:
             if self.full:
                 return False
             try:
-                packed = self._packer.pack(called, f"the call of {name}")
+                packed = self._packer.pack(called, f"the call of {name}", names=CALL)
             except UnpicklableError as error:
                 settle([(future, None, as_raised(error) if self._as_raised else error)])
                 return True
@@ -161,6 +169,17 @@ class Lane:
         self._homes.clear()  # the data come along
         sizes = array("Q", [len(packed)]).tobytes()
         self._caller.send(Items(request=self.request, last=False, parts=(sizes,)), packed.buffers)
+
+    def skip(self, details: bytes) -> bool:
+        """Have it recorded that a call never runs; return False if the lane takes none any more."""
+        with self._lock:
+            if self.full:
+                return False
+            self.flush()
+            self._futures.append(None)
+            self._settled += 1
+            self._caller.send(Skip(request=self.request, parts=(details,)))
+            return True
 
     def flush(self) -> None:
         """Send the calls which were not sent yet."""
@@ -275,9 +294,12 @@ class Lane:
             case Began(first=first, count=count):
                 self._begin(first, count)
             case Results():
-                self._settle(self._unpacked(message))
+                settlements, broken = self._unpacker.unpack(message, self._futures)
+                if broken:
+                    self._group.break_down(broken)
+                self._settle(settlements)
             case Refused(reason=reason):
-                self.fail(UsageError(f"{self.name} can't run: {reason}"))
+                self.fail(UsageError(f"{self._unpacker.name} can't run: {reason}"))
             case Cancelled(tasks=tasks):
                 dropped = [future for index in tasks if (future := self._futures[index])]
                 self._settle([(future, None, CANCEL) for future in dropped])
@@ -309,56 +331,6 @@ class Lane:
         """Let all calls which are not over fail."""
         self._closed = True
         self._settle([(future, None, error) for future in self._pending()])
-
-    def _unpacked(self, batch: Results) -> list[Settlement]:
-        table, details, results = (memoryview(part) for part in batch.parts)
-        settlements: list[Settlement] = []
-        at = at_details = 0
-        broken: Exception | None = None
-        for index, fields in enumerate(ENTRY.iter_unpack(table), start=batch.first):
-            state, length, *_, size = fields
-            result, said = results[at : at + size], details[at_details : at_details + length]
-            at, at_details = at + size, at_details + length
-            future = self._futures[index]
-            if future is None:
-                continue
-            if state == DONE:
-                settlements.append((future, *self._loaded(index, result)))
-            else:
-                error = failure(self._name(index), Outcome(Entry._make(fields), said, result))
-                if isinstance(error, InitializerFailed):
-                    broken = error = self._broken(error)
-                settlements.append((future, None, error))
-        if broken:
-            self._group.break_down(broken)
-        return settlements
-
-    @staticmethod
-    def _broken(error: InitializerFailed) -> BrokenPool:
-        # As the standard library's executors do it, but there it is the worker who says it.
-        logger = logging.getLogger("concurrent.futures")
-        logger.critical("Exception in initializer:", exc_info=error)
-        return BrokenPool(f"the initializer failed: {error}")
-
-    def _loaded(self, index: int, result: memoryview) -> tuple[Any, Exception | None]:
-        try:
-            return self._load(result), None
-        except Exception as error:  # a class of the user's may raise whatever it likes
-            reason = f"its result can't be loaded here: {type(error).__name__}: {error}"
-            if self._as_raised:
-                error.add_note(f"{self._name(index)}: {reason}")
-                return None, error
-            unloadable = TaskError(self._name(index), reason)
-            unloadable.__cause__ = error
-            return None, unloadable
-
-    @property
-    def name(self) -> str:
-        """What its calls are called in errors."""
-        return self._call.stage or "submit"
-
-    def _name(self, index: int) -> str:
-        return f"task {index} of {self.name}"
 
     def _pending(self) -> list[Future]:
         return [future for future in self._futures if future]

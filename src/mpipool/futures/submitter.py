@@ -30,6 +30,7 @@ from mpipool.futures.functions import packable
 from mpipool.futures.future import CANCEL, BrokenPool, Future, settle
 from mpipool.futures.lane import Lane
 from mpipool.futures.submissions import submissions
+from mpipool.task import dump_details
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +236,15 @@ class Submitter:
         said = "was cancelled" if cause is CANCEL else f"failed: {type(cause).__name__}: {cause}"
         error = Blocked(held.name, f"it was not run, since what it waited for {said}")
         error.__cause__ = cause
+        if self._caller.attachment.recorded:
+            self._record(held, error)
         settle([(held.future, None, error)])
+
+    def _record(self, held: Submission, error: Blocked) -> None:
+        details = dump_details({"error": "Blocked", "message": error.reason})
+        with contextlib.suppress(WorldLost):
+            while not self._lane(held.kind).skip(details):
+                pass
 
     # --- what lanes and futures ask --------------------------------------------------------------
 

@@ -66,11 +66,16 @@ class Cancelled:
 
 
 @dataclass(frozen=True, slots=True)
+class Skipped:
+    """The next task never runs, and its caller knows."""
+
+
+@dataclass(frozen=True, slots=True)
 class Abandoned:
     """Nobody waits for the scatter any more."""
 
 
-Event = Extended | Lent | Done | Cancelled | Abandoned
+Event = Extended | Lent | Done | Cancelled | Skipped | Abandoned
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,8 @@ class Entry:
     path: tuple[ScatterId, ...] = ()
     """The scatter of its tasks, behind its ancestors."""
     chunks: dict[ChunkId, Assigned] = field(default_factory=dict)
+    leads: set[ScatterId] = field(default_factory=set)
+    """Scatters of its tasks, as long as they are not complete."""
     waits_for: set[ScatterId] = field(default_factory=set)
     """Scatters which it leads and waits for; its core is free then."""
     seat: bool = False
@@ -112,7 +114,8 @@ class Member:
         entry = Entry(lease, self._own.get(lease, lease), executor, path)
         self.entries[lease, executor] = entry
         for stack in self.stacks:
-            if not stack[-1].waits_for.isdisjoint(path):
+            # Also if it goes on just now: it waited when the chunk was sent.
+            if not stack[-1].leads.isdisjoint(path):
                 stack.append(entry)
                 return entry, new
         self.stacks.append([entry])
@@ -167,6 +170,7 @@ class Member:
 
     def waits(self, entry: Entry, scatter: ScatterId) -> None:
         """Note that the entry is blocked in a scatter which it leads."""
+        entry.leads.add(scatter)
         entry.waits_for.add(scatter)
 
     def resumes(self, entry: Entry, scatter: ScatterId) -> None:

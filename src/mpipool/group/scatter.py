@@ -28,6 +28,7 @@ from mpipool.group.events import (
     Give,
     Lent,
     Release,
+    Skipped,
 )
 from mpipool.group.pace import Pace
 from mpipool.group.waiting import Run, Waiting
@@ -104,6 +105,8 @@ class Scatter:
                 commands = self._take_in(event) + self._supply(event.lease, now)
             case Cancelled(first, count):
                 commands = self._cancel(first, count)
+            case Skipped():
+                commands = self._skip()
             case Abandoned():
                 commands = self._abandon()
         return commands + self._report()
@@ -162,6 +165,11 @@ class Scatter:
         self.waiting.forget(dropped)
         self.delivered += len(dropped)
         return [Drop(tuple(dropped))]
+
+    def _skip(self) -> list[Command]:
+        self.tasks += 1
+        self.delivered += 1
+        return []
 
     def _abandon(self) -> list[Command]:
         self.abandoned = True

@@ -23,6 +23,7 @@ from mpipool.messages.below_agents import (
     Results,
     Resume,
     Run,
+    Skip,
     Started,
     Wait,
 )
@@ -100,6 +101,7 @@ __all__ = [
     "Return",
     "Run",
     "RunTasks",
+    "Skip",
     "Started",
     "Stop",
     "TasksDone",

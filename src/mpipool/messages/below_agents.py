@@ -61,7 +61,7 @@ class Abandon(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait(Message):
-    """Caller to agent: this process waits until something comes of the scatter; its core is free."""
+    """Caller to agent: this process waits until something comes of the scatter: take its core."""
 
     request: int
 
@@ -98,6 +98,13 @@ class Cancelled(Message):
     request: int
     tasks: tuple[int, ...]
     """Those which were dropped."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skip(Message):
+    """Caller to agent: the next task of its scatter never runs. Parts: its details."""
+
+    request: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +178,7 @@ class Exited(Message):
 
 
 LOCAL_MESSAGES: Final[tuple[type[Message], ...]] = (
-    Open, Items, Results, Abandon, Wait, Resume, Began, Cancel, Cancelled, Refused, LetGo, Keep,
+    Open, Items, Results, Abandon, Wait, Resume, Began, Cancel, Cancelled, Skip, Refused,
+    LetGo, Keep,
     Leave, Fork, Run, Kill, Started, Exited,
 )  # fmt: skip
