@@ -240,8 +240,10 @@ class Agent:
     @property
     def may_leave(self) -> bool:
         """Whether the run ends, and no task has to end before."""
-        stop = self.stop
-        return stop is not None and not (stop.orderly and self.ganging.detains(self._clock()))
+        if self.stop is None:
+            return False
+        waits = self.stop.orderly and not self.stop.stuck
+        return not (waits and self.ganging.detains(self._clock()))
 
     def say_goodbye(self) -> None:
         """End the processes below, and send the last records."""

@@ -114,8 +114,7 @@ class Broker:
             case Ask():
                 self._answer(sender, message)
             case Despair(reason=reason):
-                _say(f"the run can't go on: {reason}")
-                self.stop(1, orderly=False)
+                self.stop(1, stuck=reason)
             case Bye():
                 self._present.discard(sender)
             case _:
@@ -219,14 +218,15 @@ class Broker:
 
     # --- the end ---------------------------------------------------------------------------------
 
-    def stop(self, exit_code: int, orderly: bool = True) -> None:
+    def stop(self, exit_code: int, orderly: bool = True, stuck: str = "") -> None:
         """Begin the end of the run: every agent ends its executors and says goodbye."""
-        if self.exit_code is not None:
+        if self.over or (self.exit_code is not None and not stuck):
             return
         self.exit_code = exit_code
         self._deadline = self._clock() + GOODBYE_SECONDS
+        stop = Stop(exit_code=exit_code, orderly=orderly, stuck=stuck)
         for rank in range(self._transport.size):
-            self._transport.send(Rank(rank), Stop(exit_code=exit_code, orderly=orderly))
+            self._transport.send(Rank(rank), stop)
 
     def tick(self) -> None:
         """Do what is due: answers of the recorder, and the end of the run."""

@@ -30,9 +30,12 @@ class Scope:
     """By index, where a cache is."""
     lost: set[int] = field(default_factory=set)
     """Those which must be made again."""
+    ranks: set[Rank] = field(default_factory=set)
+    """The ranks which may hold some, also of tasks that ran again elsewhere: all must forget."""
 
     def fill(self, tasks: tuple[int, ...], rank: Rank, executor: ExecutorId) -> None:
         """Note where caches are."""
+        self.ranks.add(rank)
         for index in tasks:
             self.places[index] = (rank, executor)
             self.lost.discard(index)
@@ -50,11 +53,6 @@ class Scope:
             for index in range(first, first + count)
             if index in self.places
         )
-
-    @property
-    def ranks(self) -> set[Rank]:
-        """The ranks which hold some of them."""
-        return {rank for rank, _ in self.places.values()}
 
     def lineage(self, led: Led, first: int, count: int) -> list[tuple[Led, tuple[Buffer, ...]]]:
         """Return which calls must come before these tasks of ``led``, and with which items."""

@@ -93,7 +93,7 @@ class Leading:
         scatter = scatter_id(self._transport.rank, self._serial)
         entry = self._member.entry(opening.lease, owner)
         path = (*entry.path, scatter) if entry else (scatter,)
-        led = Led(scatter, path, owner, entry, opening, Scatter(opening.retries))
+        led = Led(scatter, path, owner, entry, opening, Scatter(opening.retries, mixed=opening.watched))
         self.scatters[scatter] = led
         self._definitions.use(opening.digest)
         if opening.previous:
@@ -210,8 +210,8 @@ class Leading:
         if led is None:
             self._transport.send(BROKER, Return(lease=lend.lease, queued=0, seconds=0.0))
             return
-        if lend.ranks:
-            led.cores[lend.lease] = lend.ranks
+        if led.opening.needs:
+            led.cores[lend.lease] = lend.ranks or (lend.rank,)
         self._handle(led, events.Lent(lend.lease, lend.rank, lend.quantum), now)
 
     def refused(self, refuse: Refuse, now: float) -> None:
@@ -274,8 +274,7 @@ class Leading:
             self._perform(led, command, outcomes)
         if led.machine.complete and led.entry:
             led.waited_for = False
-            led.entry.leads.discard(led.scatter)
-            self._member.resumes(led.entry, led.scatter)
+            self._member.completes(led.entry, led.scatter)
         if led.machine.over:
             del self.scatters[led.scatter]
             if led.scope is None:  # or its function is needed as long as the caches are

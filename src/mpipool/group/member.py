@@ -177,6 +177,11 @@ class Member:
         """Note that it is not blocked in this scatter any more."""
         entry.waits_for.discard(scatter)
 
+    def completes(self, entry: Entry, scatter: ScatterId) -> None:
+        """Note that a scatter which the entry leads is complete."""
+        entry.leads.discard(scatter)
+        entry.waits_for.discard(scatter)
+
     def died(self, executor: ExecutorId) -> list[Entry]:
         """Forget an executor; return its entries, the topmost last."""
         self.idle.pop(executor, None)

@@ -268,6 +268,8 @@ class Stop(Message):
     exit_code: int
     orderly: bool
     """Whether MPI can be left in order; not when the process that the launcher knows is gone."""
+    stuck: str = ""
+    """Why some rank will not come back from user code, so that nobody waits for it in MPI."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -228,8 +228,7 @@ class Process:
         """Take the steps of a plan; raises `Raised` if a scatter is refused and it minds."""
         kept, marks, blocking = self._kept, self._marks, self._blocking
         self._kept, self._blocking = [], set()
-        if self.blocks:
-            self._marks = {}
+        self._marks = {}
         try:
             for step in plan.steps:
                 yield from self._step(plan, step)
@@ -353,6 +352,8 @@ class Process:
             self._observer.refused(scatter, stream.refused)
             return
         self._observer.settled(scatter, stream.settled)
+        if scatter.touches and not scatter.previous:
+            self._marks.pop(scatter.context, None)  # these are let go for new ones
         for index, outcome in stream.settled.items():
             if outcome is None or outcome.entry.state != DONE:
                 continue
