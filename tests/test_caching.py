@@ -30,8 +30,8 @@ def call(serial: int, *items: bytes) -> Led:
     return led
 
 
-def fill(scope: Scope, *tasks: int, rank: int, executor: int = 1) -> None:
-    scope.fill(tasks, Rank(rank), ExecutorId(executor))
+def fill(scope: Scope, *tasks: int, rank: int, executor: int = 1, after: Led | None = None) -> None:
+    scope.fill(tasks, Rank(rank), ExecutorId(executor), after)
 
 
 @pytest.fixture
@@ -72,6 +72,7 @@ def test_while_nothing_is_lost_nothing_is_made_again(scope):
 def test_a_lost_cache_is_made_by_all_earlier_calls_in_their_order(scope, first):
     second, third = call(2, b"A", b"BB", b"CCC", b"DDDD"), call(3, b"", b"", b"", b"")
     scope.calls += [second, third]
+    fill(scope, 1, 2, rank=6, executor=3, after=second)
     scope.lose(1, 2)
     assert scope.pins(0, 4) == ((0, 4, 2),)
     sizes = array("Q", [2, 3]).tobytes()
@@ -80,6 +81,24 @@ def test_a_lost_cache_is_made_by_all_earlier_calls_in_their_order(scope, first):
     assert scope.lineage(first, 1, 2) == []
     assert scope.lineage(third, 0, 1) == []
     assert scope.lineage(third, 3, 1) == []
+
+
+def test_calls_which_have_left_nothing_in_a_lost_cache_are_not_made_again(scope, first):
+    refused, second, third = call(2), call(3, b"A", b"BB", b"CCC", b"DDDD"), call(4, *[b""] * 4)
+    scope.calls += [refused, second, third]
+    fill(scope, 3, rank=5, executor=7, after=second)
+    scope.lose(2, 2)
+    assert scope.lineage(third, 2, 2) == [
+        (first, (array("Q", [3, 0]).tobytes(), b"ccc")),
+        (second, (array("Q", [0, 4]).tobytes(), b"DDDD")),
+    ]
+
+
+def test_what_is_not_lost_is_not_made_again_beside_what_is(scope, first):
+    second = call(2, *[b""] * 4)
+    scope.calls.append(second)
+    scope.lose(1, 1)
+    assert scope.lineage(second, 0, 2) == [(first, (array("Q", [0, 2]).tobytes(), b"bb"))]
 
 
 def test_what_never_was_can_not_be_lost(scope):

@@ -205,8 +205,11 @@ def test_data_which_never_were_are_not_there(ranks, home):
     unknown = data_id(Rank(home), 77)
     for executor in (1, 2):
         ranks.fetch(2, unknown, executor=executor)
+    assert ranks.sent(2, "Fetch")[0] == (1 if home != 2 else 0)
     ranks.settle()
     assert ranks.answers(2) == [(1, 1, None), (2, 1, None)]
     ranks.keepings[0].release([unknown])
+    ranks.deliver(home)
+    assert all(transport.may_sleep() for transport in ranks.transports)  # nobody has a copy
     ranks.settle()
     assert [len(keeping) for keeping in ranks.keepings] == [0, 0, 0]

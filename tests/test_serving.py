@@ -150,6 +150,9 @@ def test_a_function_that_is_forgotten_is_forgotten_by_the_processes_which_know_i
     assert rank.serving.define(LEADER, forget) is False  # another leader needs it
     assert rank.serving.define(ANOTHER, forget) is True
     assert rank.processes.sent[4:] == [(1, forget)]
+    rank.define(F)
+    rank.run(7, 2)
+    assert [type(message) for _, message in rank.processes.sent[5:]] == [Define, RunTasks]
 
 
 def test_outcomes_are_passed_on_with_the_process_that_made_them(rank):
@@ -281,6 +284,13 @@ def test_a_task_which_had_not_begun_with_the_process_is_lost_and_not_guilty(rank
     assert summaries(rank.told()) == [(7, 1, 10, [LOST], 4), (7, 2, 20, [], 3)]
 
 
+def test_only_the_chunk_that_ran_is_guilty(rank):
+    rank.run(7, 1, 10, 2)
+    rank.run(7, 2, 20, 2)
+    rank.die(running=(7, 2, 21, BEGAN))
+    assert summaries(rank.told()) == [(7, 1, 10, [], 2), (7, 2, 20, [REDO, FAILED], 0)]
+
+
 def test_with_its_guard_a_running_task_is_lost_and_not_guilty(rank):
     rank.run(7, 1, 10, 5)
     rank.die(running=(7, 1, 11, BEGAN), lost=True)
@@ -331,9 +341,11 @@ def test_of_several_entries_only_the_running_task_is_guilty(stacked):
 
 
 def test_a_task_which_waits_is_guilty_if_nothing_runs_on_top_of_it(stacked):
+    stacked.run(7, 2, 40, 2, executor=1, scope=S)
     stacked.die(running=(7, 1, 10, BEGAN))
     assert summaries(stacked.told()) == [
         (7, 1, 10, [FAILED], 1),
+        (7, 2, 40, [], 2),
         (8, 1, 0, [], 3),
         (9, 1, 30, [], 4),
     ]

@@ -169,8 +169,7 @@ class Agent:
         now = self._clock()
         match message:
             case TasksDone():
-                if message.count:
-                    self.leading.let_go(executor, message.lease)
+                self.leading.tasks_ended(executor, message)
                 if executor == HERE:
                     self.ganging.ended(message)
                 else:
@@ -189,8 +188,8 @@ class Agent:
                 self.leading.cancel(executor, message, now)
             case Skip():
                 self.leading.skip(executor, message, now)
-            case LetGo(lease=lease, context=context):
-                self.leading.let_go(executor, lease, context)
+            case LetGo(within=within, task=task, context=context):
+                self.leading.let_go((executor, within, task), context)
             case Keep():
                 self.keeping.store(executor, message)
             case Fetch():

@@ -158,10 +158,10 @@ def serve(
         )
     if agents[0].broker:
         _begin_script(agents[0], watch, spared, arguments)
+    own = ",".join(map(str, sorted(cpus.own))) if cpus else ""
+    hello = Hello(host=socket.gethostname(), pid=os.getpid(), memory=memory_mib(), cpus=own)
     for agent in agents:
-        agent.transport.send(
-            BROKER, Hello(host=socket.gethostname(), pid=os.getpid(), memory=memory_mib())
-        )
+        agent.transport.send(BROKER, hello)
         agent.executors.prepare()
     return loop.run()
 

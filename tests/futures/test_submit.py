@@ -91,10 +91,9 @@ def test_an_option_that_makes_no_sense_is_an_error_at_the_call(world):
 
 def test_lambdas_closures_and_what_changes_between_calls_are_sent_as_they_are(world):
     def script():
-        factor, p = 1, pool()
-        futures = []
-        for factor in (2, 3):  # noqa: B007 - the closure sees it
-            futures.append(p.submit(lambda x: factor * x, 10))
+        p, futures = pool(), []
+        for factor in (2, 3):
+            futures.append(p.submit(lambda x, factor=factor: factor * x, 10))
         sent = [1]
         from functools import partial
 
@@ -645,19 +644,21 @@ def test_a_ctrl_c_while_waiting_leaves_the_pool_usable(world):
             threading.Timer(after, os.kill, (os.getpid(), signal.SIGINT)).start()
 
         p, caught = pool(), 0
-        for way in range(4):
+
+        def endlessly():
+            while True:
+                p.map(abs, range(20_000))
+
+        waits = (
+            lambda: p.submit(time.sleep, 0.4).result(),
+            lambda: p.map(time.sleep, [0.4] * 4),
+            lambda: list(p.imap(time.sleep, [0.4] * 4)),
+            endlessly,
+        )
+        for wait in waits:
             interrupt(0.1)
             try:
-                future = p.submit(time.sleep, 0.4)
-                if way == 0:
-                    future.result()
-                elif way == 1:
-                    p.map(time.sleep, [0.4] * 4)
-                elif way == 2:
-                    list(p.imap(time.sleep, [0.4] * 4))
-                else:
-                    while True:
-                        p.map(abs, range(20_000))
+                wait()
             except KeyboardInterrupt:
                 caught += 1
         return caught, p.map(abs, [-1, -2]), p.submit(abs, -3).result(timeout=30)

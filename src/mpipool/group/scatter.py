@@ -185,11 +185,14 @@ class Scatter:
     def _deliver(self, done: Done, attempt: int) -> list[Command]:
         """Deliver runs of final outcomes; what is tried again goes back to the queue."""
         commands: list[Command] = []
+        pins = {index: (rank, executor) for index, rank, executor in done.pins}
         start = done.first
         for index in sorted(done.failed + done.lost + done.redo):
             again = attempt if index in done.redo else self._next_attempt(done, index, attempt)
             if again is None:
                 continue
+            if index in pins:
+                self.waiting.pins[index] = pins[index]
             # It goes alone, for it may take its process along once more.
             self.waiting.add(Run(index, 1, again, alone=True))
             commands += self._final(start, index)

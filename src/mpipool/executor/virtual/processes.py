@@ -41,12 +41,16 @@ class Current:
     unsent: list[Outcome] = field(default_factory=list)
     cached: list[int] = field(default_factory=list)
 
-    def item(self, task: int, level: int = 0) -> Item:
-        """Return what a task is given (level 0), or was in an earlier call."""
+    def item(self, task: int) -> Item:
+        """Return what a task is given."""
+        return unpack(self.packed(task, 0))
+
+    def packed(self, task: int, level: int) -> bytes:
+        """Return the bytes of what a task is given (level 0), or was in an earlier call."""
         sizes = array("Q", bytes(self.chunk.parts[2 * level]))
         index = task - self.chunk.first
         start = sum(sizes[:index])
-        return unpack(bytes(self.chunk.parts[2 * level + 1])[start : start + sizes[index]])
+        return bytes(self.chunk.parts[2 * level + 1][start : start + sizes[index]])
 
     def report(self, back: int) -> TasksDone:
         """Say what has ended since the last report, and that so many behind it come back."""
@@ -239,16 +243,17 @@ class VirtualExecutor(Process):
     # --- chunks ----------------------------------------------------------------------------------
 
     def _run_on_top(self, chunk: RunTasks) -> Work:
-        lease = self.lease
+        below = self.lease, self.within, self.task
         yield from self._run_chunk(chunk)
-        self.lease = lease
+        self.lease, self.within, self.task = below
 
     def _run_chunk(self, chunk: RunTasks) -> Work:
         assert chunk.digest in self._functions, "a function is not there"
         current = Current(chunk, chunk.first + chunk.count, chunk.first, chunk.first)
         self._frames.append(current)
-        self.lease = chunk.lease
+        self.lease, self.within = chunk.lease, chunk.scatter
         while current.task < current.end:
+            self.task = current.task
             current.began, current.runs = self.clock.now, True
             item = current.item(current.task)
             yield from self._rebuild(current)
@@ -275,7 +280,10 @@ class VirtualExecutor(Process):
         for level in range(len(lineage) // DIGEST):
             digest = lineage[level * DIGEST : (level + 1) * DIGEST]
             assert digest in self._functions, "the function of an earlier call is not there"
-            item = current.item(current.task, level + 1)
+            packed = current.packed(current.task, level + 1)
+            if not packed:
+                continue  # this call has left nothing
+            item = unpack(packed)
             plan = self._pool.plans[item.plan]
             try:
                 yield from self._compute(current, plan, item)
@@ -298,7 +306,7 @@ class VirtualExecutor(Process):
         except Raised:
             raised = True
         else:
-            if self._touch(current, plan):
+            if self._touch(current, plan) or (current.chunk.lineage and not raised):
                 current.cached.append(current.task)
         return _outcome(plan, raised, current.began, self.clock.now - current.began)
 
