@@ -12,6 +12,7 @@ from mpipool.caching import Scope
 from mpipool.definitions import Definitions
 from mpipool.executor.running import publish
 from mpipool.group import Member, Scatter, events
+from mpipool.group.pace import Means
 from mpipool.ids import (
     BROKER,
     GONE,
@@ -76,6 +77,7 @@ class Leading:
         self._to_caller = to_caller
         self._serial = 0
         self._own_leases = 0
+        self._means = Means()
         self._scopes: dict[tuple[Owner, str], Scope] = {}
         """The latest caches which a task has had made, by the context."""
         self._definitions = Definitions(transport)
@@ -93,9 +95,9 @@ class Leading:
         scatter = scatter_id(self._transport.rank, self._serial)
         entry = self._member.entry(opening.lease, owner)
         path = (*entry.path, scatter) if entry else (scatter,)
-        led = Led(
-            scatter, path, owner, entry, opening, Scatter(opening.retries, mixed=opening.watched)
-        )
+        mean = self._means.of(opening.digest)
+        machine = Scatter(opening.retries, mixed=opening.watched, mean=mean)
+        led = Led(scatter, path, owner, entry, opening, machine)
         self.scatters[scatter] = led
         self._definitions.use(opening.digest)
         if opening.previous:
@@ -295,6 +297,7 @@ class Leading:
             self._member.completes(led.entry, led.scatter)
         if led.machine.over:
             del self.scatters[led.scatter]
+            self._means.learn(led.opening.digest, led.machine.pace.mean)
             if led.scope is None:  # or its function is needed as long as the caches are
                 self._definitions.end_use(led.opening)
 

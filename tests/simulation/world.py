@@ -18,19 +18,33 @@ from mpipool.executor.virtual import (
 )
 from mpipool.group.invariants import check as check_scatter
 from mpipool.group.scatter import MAX_LOSSES
-from mpipool.ids import Rank, ScatterId
+from mpipool.ids import HERE, NO_LEASE, LeaseId, Rank, ScatterId
 from mpipool.led import Led
 from mpipool.messages import Hello
+from mpipool.needs import unpack as unpack_needs
 from mpipool.scheduler.cores import MAX_STACKS
 from mpipool.scheduler.invariants import check as check_scheduler
 from mpipool.task import DONE, FAILED, KEPT
 from mpipool.transport.virtual import VirtualClock, VirtualWorld
-from simulation.plans import NESTED, SIMPLE, Planner
+from simulation.plans import NESTED, Planner
 
 MAX_EVENTS = 200_000
 TICK = 0.05
 """Simulated seconds between two looks of agents at what is due; they come with other events only,
 so that a standstill shows."""
+
+
+def outermost(held: dict[LeaseId, tuple[LeaseId, int]]) -> int:
+    """Sum up what leases hold, given the parent of each, those below others within theirs."""
+    below: dict[LeaseId, list[LeaseId]] = {}
+    for lease, (parent, _) in held.items():
+        below.setdefault(parent if parent in held else NO_LEASE, []).append(lease)
+
+    def total(lease: LeaseId) -> int:
+        inner = sum(map(total, below.get(lease, ())))
+        return max(inner, held[lease][1] if lease in held else 0)
+
+    return total(NO_LEASE)
 
 
 class SimulatedRun:
@@ -43,6 +57,7 @@ class SimulatedRun:
         self.plan = self.planner.script()
         self.plans = self.planner.plans
         self.refusals = 0
+        self.rested = False
         self.checked = 0
         """How many outcomes were."""
         self.world = VirtualWorld(self.planner.size, self.clock, self.chance)
@@ -126,6 +141,7 @@ class SimulatedRun:
             plan.deaths + plan.failures > scatter.retries
             or plan.losses >= MAX_LOSSES
             or (plan.raises and plan.refusals > 0)
+            or plan.spoiled
         )
 
     def refused(self, scatter: ScatterPlan, reason: str) -> None:
@@ -149,6 +165,8 @@ class SimulatedRun:
             for led in agent.leading.scatters.values():
                 check_scatter(led.machine)
             self.check_member(agent)
+        if self.planner.constrained:
+            self.check_memory()
 
     def check_that_leaders_are_heard(self) -> None:
         """While no message is on its way, the scheduler knows of all that waits anywhere."""
@@ -178,17 +196,25 @@ class SimulatedRun:
         for stack in member.stacks:
             for below, above in pairwise(stack):
                 assert below.root != above.lease, "a lease stands on itself"
-        if self.planner.kind == SIMPLE:
+        if len(member.stacks) > MAX_STACKS:
             self.check_stacks(agent)
 
     def check_stacks(self, agent: Agent) -> None:
-        # What belongs to an abandoned scatter is just being ended.
+        """Two stacks, two more above each gang, and tasks which must run in one process.
+
+        Where everything waits for what others hold, there may be one more.
+        """
+        member, alive = agent.member, self.alive
+        gangs = sum(entry.executor == HERE for entry in member.entries.values())
+        most = MAX_STACKS * (1 + gangs) + (self.planner.constrained > 0)
         stacks = [
             stack
-            for stack in agent.member.stacks
-            if any(self.alive.issuperset(entry.path) for entry in stack)
+            for stack in member.stacks
+            # What belongs to an abandoned scatter is just being ended.
+            if any(alive.issuperset(entry.path) for entry in stack)
+            and not any(member.caching.get(entry.executor) for entry in stack)
         ]
-        assert len(stacks) <= MAX_STACKS, f"rank {agent.transport.rank} has more stacks"
+        assert len(stacks) <= most, f"rank {agent.transport.rank} has {len(stacks)} stacks"
 
     @property
     def alive(self) -> set[ScatterId]:
@@ -199,6 +225,54 @@ class SimulatedRun:
             for scatter, led in other.leading.scatters.items()
             if not led.machine.abandoned
         }
+
+    def check_memory(self) -> None:
+        """What leaders have in their hands fits on each node, by their own account.
+
+        What a descendant holds lies within what its ancestors hold, as far as that goes.
+        """
+        held: dict[int, dict[LeaseId, tuple[LeaseId, int]]] = {}
+        for agent in self.agents:
+            for led in agent.leading.scatters.values():
+                needs = unpack_needs(led.opening.needs)
+                parent = led.entry.root if led.entry else NO_LEASE
+                for lease in led.machine.leases if needs.memory else ():
+                    ranks, _ = led.cores[lease]
+                    for rank in ranks if needs.in_place else ranks[:1]:
+                        node = held.setdefault(self._node_of(rank)[0], {})
+                        _, before = node.get(lease, (parent, 0))
+                        node[lease] = parent, before + needs.memory
+        for node, leases in held.items():
+            total = outermost(leases)
+            cap = self.planner.nodes[node][1]
+            assert not cap or total <= cap, f"node {node} has {cap} MiB, {total} are used"
+
+    def check_rest(self) -> None:
+        """What holds when the script has got all it wanted: nothing is left of its tasks."""
+        scheduler = self.broker.scheduler
+        assert not scheduler.leases, f"leases are out: {scheduler.leases}"
+        assert not len(scheduler.demands), f"the scheduler knows of {len(scheduler.demands)} scatters"
+        assert not scheduler.pins
+        assert scheduler.cores.free == len(scheduler.cores) == self.planner.size
+        for node in scheduler.cores.nodes:
+            assert node.memory.free == node.memory.cap, f"{node.name} has promised memory"
+        for store in scheduler.holdings.tokens.values():
+            assert store.free == store.cap, f"{store.name} are promised"
+        stays = {scope.origin for scope in self.agents[0].leading._scopes.values()}
+        for agent in self.agents:
+            rank = agent.transport.rank
+            assert not agent.leading.scatters, f"rank {rank} leads something"
+            assert not agent.member.entries, f"rank {rank} has tasks"
+            for executor, scopes in agent.member.caching.items():
+                assert scopes <= stays, f"executor {executor} of rank {rank} keeps caches"
+            self.check_processes(agent, stays)
+
+    def check_processes(self, agent: Agent, stays: set[ScatterId]) -> None:
+        pool = agent.executors
+        assert isinstance(pool, VirtualExecutors)
+        for executor, process in pool.alive.items():
+            assert process.caches.keys() <= stays, f"{executor} keeps caches which nobody knows"
+            assert executor in agent.member.idle, f"{executor} has nothing to do, nobody knows"
 
     def check_end(self) -> None:
         """What holds when everything is over."""
@@ -213,6 +287,9 @@ class SimulatedRun:
             events += 1
             assert events < MAX_EVENTS, "it goes on for ever"
             self.check()
+            if self.broker.exit_code is not None and not self.rested:
+                self.rested = True
+                self.check_rest()
             if self.broker.exit_code is None:
                 ended = self.clock.now
                 if ended > tick + TICK:

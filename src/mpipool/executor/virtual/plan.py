@@ -83,6 +83,8 @@ class Plan:
     """Whether it raises when a scatter is refused."""
     losses: int = 0
     """How often it went down with a process through no fault of its own."""
+    spoiled: bool = False
+    """Whether an earlier call raised when its cache was made again."""
     refusals: int = 0
     """How many of its scatters were refused."""
     of: ScatterPlan | None = None
