@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
+from functools import partial
 from math import inf, nan
 from typing import Any
 
@@ -67,15 +68,21 @@ def _cost(cost: Any) -> Callable[[int, Any], float] | None:
     if callable(cost):
         return lambda index, item: _seconds(cost(item), index)
     if isinstance(cost, Sequence):
-        return lambda index, _: _seconds(cost[index] if index < len(cost) else None, index)
+        return partial(_listed, cost)
     return lambda *_: float(cost)
+
+
+def _listed(costs: Sequence[Any], index: int, _: Any) -> float:
+    if index >= len(costs):
+        raise UsageError(f"cost= has {len(costs)} numbers, and there are more items")
+    return _seconds(costs[index], index)
 
 
 def _seconds(cost: Any, index: int) -> float:
     """Return an item's cost as a number; tasks could not be put in order by anything else."""
     try:
         seconds = float(cost)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         seconds = nan
     if not 0 <= seconds < inf:
         raise UsageError(f"cost= of item {index} is {cost!r}: that is a number of seconds")

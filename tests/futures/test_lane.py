@@ -92,9 +92,16 @@ def group():
     return Group()
 
 
+def knowing(mean, lane):
+    """Let a lane know how long its calls take, in seconds."""
+    lane._unpacker.mean = mean
+    return lane
+
+
 @pytest.fixture
 def lane(caller, group):
-    return Lane(caller, Call(function=abs), group)
+    """One whose calls are short."""
+    return knowing(0.0, Lane(caller, Call(function=abs), group))
 
 
 def add(lane, count, **options):
@@ -120,6 +127,26 @@ def test_few_calls_are_sent_one_by_one_and_many_together(lane, caller):
     assert caller.batches == [1] * FEW + [5]
     lane.flush()
     assert caller.batches == [1] * FEW + [5]
+
+
+def test_as_long_as_nothing_is_known_of_calls_they_go_one_by_one(lane, caller):
+    knowing(None, lane)
+    add(lane, lanes.BLOCK + 5)
+    assert caller.batches == [1] * lanes.BLOCK
+
+
+def test_of_long_calls_all_that_ranks_need_soon_go_one_by_one(lane, caller):
+    knowing(0.1, lane)
+    soon = int(lanes.AHEAD * RANKS / 0.1)
+    add(lane, soon + 5)
+    assert caller.batches == [1] * soon
+
+
+def test_how_long_calls_take_is_learnt_from_those_which_have_ended(lane, caller):
+    add(lane, FEW)
+    done(lane, 0, *range(FEW))  # two seconds each
+    add(lane, FEW + 3)
+    assert caller.batches == [1] * (2 * FEW + 3)
 
 
 def test_a_flood_is_sent_in_blocks(lane, caller):
@@ -150,7 +177,7 @@ def test_a_large_call_goes_by_itself_behind_those_before_it(lane, caller):
 
 
 def test_expected_seconds_go_along_with_calls_that_have_some(caller, group):
-    lane = Lane(caller, Call(function=abs, cost=lambda *_: 0.0), group)
+    lane = knowing(0.0, Lane(caller, Call(function=abs, cost=lambda *_: 0.0), group))
     add(lane, FEW, cost=2.5)
     assert caller.sent[1].parts[1] == array("d", [2.5]).tobytes()
     futures = add(lane, 3, cost=1.0)

@@ -163,6 +163,9 @@ class Planner:
         plan.raises = self.hits(0.5)
         if self.hits((0.5, 0.3, 0.2, 0.0)[min(depth, 3)]) or (self.kind == CACHING and depth < 2 and self.hits(0.5)):
             self.add_steps(plan, depth + 1, inner, in_gang)
+            if of.needs.in_place and self.hits(0.3):
+                # Who raises does not wait for the others, and nobody waits for them for long.
+                plan.everywhere, plan.raises, plan.failures = True, False, 0
         return plan
 
     # --- needs -----------------------------------------------------------------------------------

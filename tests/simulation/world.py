@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from functools import cached_property
 from itertools import pairwise
 
 from mpipool.agent import Agent
 from mpipool.broker import Broker
+from mpipool.executor.process import Death
 from mpipool.executor.virtual import (
     Plan,
     ScatterPlan,
@@ -18,9 +20,10 @@ from mpipool.executor.virtual import (
 )
 from mpipool.group.invariants import check as check_scatter
 from mpipool.group.scatter import MAX_LOSSES
-from mpipool.ids import HERE, NO_LEASE, LeaseId, Rank, ScatterId
+from mpipool.ganging import Ganging
+from mpipool.ids import HERE, NO_LEASE, ExecutorId, LeaseId, Rank, ScatterId, is_own
 from mpipool.led import Led
-from mpipool.messages import Hello
+from mpipool.messages import Hello, Message
 from mpipool.needs import unpack as unpack_needs
 from mpipool.scheduler.cores import MAX_STACKS
 from mpipool.scheduler.invariants import check as check_scheduler
@@ -34,17 +37,39 @@ TICK = 0.05
 so that a standstill shows."""
 
 
-def outermost(held: dict[LeaseId, tuple[LeaseId, int]]) -> int:
-    """Sum up what leases hold, given the parent of each, those below others within theirs."""
+def outermost(held: Counter[LeaseId], above: dict[LeaseId, LeaseId]) -> int:
+    """Sum up what leases hold, those below others within theirs."""
     below: dict[LeaseId, list[LeaseId]] = {}
-    for lease, (parent, _) in held.items():
-        below.setdefault(parent if parent in held else NO_LEASE, []).append(lease)
+    for lease in held:
+        outer = above[lease]
+        while outer in above and outer not in held:
+            outer = above[outer]
+        below.setdefault(outer if outer in held else NO_LEASE, []).append(lease)
 
     def total(lease: LeaseId) -> int:
-        inner = sum(map(total, below.get(lease, ())))
-        return max(inner, held[lease][1] if lease in held else 0)
+        return max(sum(map(total, below.get(lease, ()))), held[lease])
 
     return total(NO_LEASE)
+
+
+class Ear:
+    """Tells an agent what its processes say, and the run that it was told something."""
+
+    def __init__(self, run: SimulatedRun, agent: Agent) -> None:
+        self._run, self._agent = run, agent
+
+    @property
+    def ganging(self) -> Ganging:
+        self._run.stirred.add(self._agent.transport.rank)
+        return self._agent.ganging
+
+    def heard(self, executor: ExecutorId, message: Message) -> None:
+        self._run.stirred.add(self._agent.transport.rank)
+        self._agent.heard(executor, message)
+
+    def ended(self, executor: ExecutorId, death: Death) -> None:
+        self._run.stirred.add(self._agent.transport.rank)
+        self._agent.ended(executor, death)
 
 
 class SimulatedRun:
@@ -58,6 +83,12 @@ class SimulatedRun:
         self.plans = self.planner.plans
         self.refusals = 0
         self.rested = False
+        self.above: dict[LeaseId, LeaseId] = {}
+        """The lease of the task which opened the scatter of each, as far as leaders have had them.
+
+        Descendants may outlive a lease, and hold what is theirs within what it held."""
+        self.stirred: set[int] = set()
+        """Ranks where something has happened since the last check."""
         self.checked = 0
         """How many outcomes were."""
         self.world = VirtualWorld(self.planner.size, self.clock, self.chance)
@@ -68,7 +99,7 @@ class SimulatedRun:
             hello = Hello(host=f"node{node}", pid=1, memory=memory)
             agent.transport.send(Rank(0), hello)
         root = self.agents[0]
-        root.script = VirtualScript(self.clock, root, self.plan, self)
+        root.script = VirtualScript(self.clock, Ear(self, root), self.plan, self)
         self.strikes = self.chance.choice([0, 0, 1, 2])
         """Processes killed through no fault of their tasks."""
         for _ in range(self.strikes):
@@ -99,15 +130,16 @@ class SimulatedRun:
             broker = Broker(transport, self.clock, lambda: None, self.planner.tokens)
 
         def executors(agent: Agent) -> VirtualExecutors:
-            return VirtualExecutors(self.clock, agent, self.plans, self)
+            return VirtualExecutors(self.clock, Ear(self, agent), self.plans, self)
 
         def here(agent: Agent) -> VirtualHere:
-            return VirtualHere(agent.executors, agent, Rank(rank))
+            return VirtualHere(agent.executors, Ear(self, agent), Rank(rank))
 
         return Agent(transport, executors, self.clock, broker, here)
 
     def _receive(self, rank: Rank) -> None:
         agent = self.agents[rank]
+        self.stirred.add(rank)
         for sender, message in agent.transport.receive():
             agent.take(sender, message)
 
@@ -157,15 +189,18 @@ class SimulatedRun:
 
     def check(self) -> None:
         """What holds after each event."""
-        if self.broker.exit_code is None:
-            check_scheduler(self.broker.scheduler)
+        stirred, self.stirred = self.stirred, set()
+        if self.broker.exit_code is None and stirred:
+            if 0 in stirred:
+                check_scheduler(self.broker.scheduler)
             if not self.world.under_way:
                 self.check_that_leaders_are_heard()
-        for agent in self.agents:
+        for rank in stirred:
+            agent = self.agents[rank]
             for led in agent.leading.scatters.values():
                 check_scatter(led.machine)
             self.check_member(agent)
-        if self.planner.constrained:
+        if self.planner.constrained and stirred:
             self.check_memory()
 
     def check_that_leaders_are_heard(self) -> None:
@@ -202,11 +237,13 @@ class SimulatedRun:
     def check_stacks(self, agent: Agent) -> None:
         """Two stacks, two more above each gang, and tasks which must run in one process.
 
-        Where everything waits for what others hold, there may be one more.
+        There may be one more where everything waits for what others hold, and while a task that must
+        run in one process has a rank which was lent to another a moment before.
         """
         member, alive = agent.member, self.alive
         gangs = sum(entry.executor == HERE for entry in member.entries.values())
         most = MAX_STACKS * (1 + gangs) + (self.planner.constrained > 0)
+        most += self.planner.cached > 0
         stacks = [
             stack
             for stack in member.stacks
@@ -231,20 +268,21 @@ class SimulatedRun:
 
         What a descendant holds lies within what its ancestors hold, as far as that goes.
         """
-        held: dict[int, dict[LeaseId, tuple[LeaseId, int]]] = {}
+        held: dict[int, Counter[LeaseId]] = {}
         for agent in self.agents:
             for led in agent.leading.scatters.values():
-                needs = unpack_needs(led.opening.needs)
                 parent = led.entry.root if led.entry else NO_LEASE
+                for lease in led.machine.leases:
+                    if not is_own(lease):
+                        self.above[lease] = parent
+                needs = unpack_needs(led.opening.needs)
                 for lease in led.machine.leases if needs.memory else ():
                     ranks, _ = led.cores[lease]
                     for rank in ranks if needs.in_place else ranks[:1]:
-                        node = held.setdefault(self._node_of(rank)[0], {})
-                        _, before = node.get(lease, (parent, 0))
-                        node[lease] = parent, before + needs.memory
+                        node, _ = self._node_of(rank)
+                        held.setdefault(node, Counter())[lease] += needs.memory
         for node, leases in held.items():
-            total = outermost(leases)
-            cap = self.planner.nodes[node][1]
+            total, cap = outermost(leases, self.above), self.planner.nodes[node][1]
             assert not cap or total <= cap, f"node {node} has {cap} MiB, {total} are used"
 
     def check_rest(self) -> None:
@@ -295,6 +333,7 @@ class SimulatedRun:
                 if ended > tick + TICK:
                     tick = ended
                     for agent in self.agents:
+                        self.stirred.add(agent.transport.rank)
                         agent.tick()
         self.check_end()
         return ended

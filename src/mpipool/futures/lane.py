@@ -37,6 +37,10 @@ from mpipool.messages import (
 
 FEW: Final = 2
 """So many calls out for each rank are few: the next is sent at once."""
+SHORT: Final = 1e-3
+"""Seconds. Shorter calls are sent together once some are out."""
+AHEAD: Final = 5.0
+"""Seconds of work for each rank, of longer calls, which are sent one by one."""
 BLOCK: Final = 256
 """So many calls are sent together at most."""
 FLUSH: Final = 0.001
@@ -152,13 +156,27 @@ class Lane:
             self._enter(future, cost)
             self._unsent.append(packed)
             self._bytes += len(packed)
-            urgent = self.out <= self._few or len(self._unsent) >= BLOCK
-            if urgent or self._bytes > BLOCK_BYTES:
+            full = len(self._unsent) >= BLOCK or self._bytes > BLOCK_BYTES
+            if full or self._is_urgent:
                 self.flush()
             elif not self._alarmed:
                 self._alarmed = True
                 self._caller.post.ring()
             return True
+
+    @property
+    def _is_urgent(self) -> bool:
+        """Whether the call just added is to be sent at once.
+
+        Not of short ones: a message of its own takes longer than such a call. Of others all that
+        ranks need soon, for this process may be busy from now on, and send nothing.
+        """
+        mean = self._unpacker.mean
+        if mean is None:
+            return self.out <= BLOCK
+        if mean < SHORT:
+            return self.out <= self._few
+        return self.out * mean <= AHEAD * self._caller.size
 
     def _enter(self, future: Future, cost: float) -> None:
         future._index = len(self._futures)

@@ -235,7 +235,6 @@ class Member:
         # A core lent to the rank's own scatter is busy too while its first chunk is on the way.
         placed = {entry.lease for entry in self.entries.values()}
         active.update(root for lease, root in self._own.items() if lease not in placed)
-        active.update(entry.root for entry in self.entries.values() if entry.seat)
         waiting = {entry.root for entry in self.entries.values()} - active
         tops = self._tops() if waiting else ()
         report = (tuple(sorted(waiting)), tops)

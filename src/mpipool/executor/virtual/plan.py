@@ -81,6 +81,8 @@ class Plan:
     """So many of those after these raise at its end."""
     raises: bool = False
     """Whether it raises when a scatter is refused."""
+    everywhere: bool = False
+    """Whether all members of a gang lead its scatters, not just the first one."""
     losses: int = 0
     """How often it went down with a process through no fault of its own."""
     spoiled: bool = False

@@ -392,9 +392,9 @@ class VirtualHere(VirtualExecutor):
         self.clock.after(PASS, self._agent.ganging.main_thread_is_free)
 
     def _attempt(self, current: Current, item: Item) -> Attempt:
-        if self._ranks[0] == self._rank:
-            return (yield from super()._attempt(current, item))
         plan = self._pool.plans[item.plan]
+        if plan.everywhere or self._ranks[0] == self._rank:
+            return (yield from super()._attempt(current, item))
         yield plan.seconds
         return _outcome(plan, False, current.began, plan.seconds)
 
