@@ -199,4 +199,5 @@ def test_kept_results_are_replaced_by_where_they_are():
 
     states = [(o.entry.state, bytes(o.result)) for o in Outcomes(3, outcomes.kept(keep))]
     assert kept == [b"large", b""]
+    assert Outcomes(3, outcomes.kept(lambda _: 7)).references() == (7, 7)
     assert states == [(DONE, KEPT.pack(1, 5)), (FAILED, b"error"), (DONE, KEPT.pack(2, 0))]

@@ -38,6 +38,7 @@ from mpipool.messages import (
     Recall,
     Refuse,
     Refused,
+    Release,
     Results,
     Return,
     RunTasks,
@@ -245,6 +246,8 @@ class Leading:
         redo: tuple[int, ...] = ()
         if not led.machine.abandoned:
             outcomes = outcomes.published(publish)
+        elif led.keeps and report.count:
+            self._transport.send(sender, Release(data=outcomes.references()))
         if report.failures or len(outcomes.parts[1]):
             failed, lost, redo = map(outcomes.in_state, (FAILED, LOST, REDO))
             outcomes = outcomes.completed(self._keys(led, failed + lost, attempt))

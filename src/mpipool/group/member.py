@@ -67,7 +67,7 @@ class Entry:
     """When it began to wait last: counts such events of the rank. 0 if it never has."""
     seat: bool = False
     """Whether it is of a gang of which another rank is the first member. That one says for all
-    whether the gang is blocked."""
+    whether the gang is blocked; this one, whether its own core is free meanwhile."""
 
 
 class Member:
