@@ -96,7 +96,8 @@ class Leading:
         scatter = scatter_id(self._transport.rank, self._serial)
         entry = self._member.entry(opening.lease, owner)
         path = (*entry.path, scatter) if entry else (scatter,)
-        mean = self._means.of(opening.digest)
+        # Single calls may be anything: the last ones say nothing.
+        mean = None if opening.watched else self._means.of(opening.digest)
         machine = Scatter(opening.retries, mixed=opening.watched, mean=mean)
         led = Led(scatter, path, owner, entry, opening, machine)
         self.scatters[scatter] = led

@@ -287,6 +287,7 @@ class VirtualExecutor(Process):
                 continue  # this call has left nothing
             item = unpack(packed)
             plan = self._pool.plans[item.plan]
+            assert plan.touched, f"plan {plan.number} has left nothing, and is run again"
             try:
                 yield from self._compute(current, plan, item)
             except Raised:
@@ -342,6 +343,7 @@ class VirtualExecutor(Process):
             return False
         cache = self.caches.setdefault(current.chunk.scope, {}).setdefault(current.task, {})
         cache[scatter.serial] = plan.number
+        plan.touched = True
         return True
 
 
