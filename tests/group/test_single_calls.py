@@ -84,8 +84,8 @@ def test_a_task_which_never_runs_has_its_place_and_the_scheduler_hears_of_it():
 
 
 def test_the_few_that_wait_go_to_a_rank_each_however_short_the_last_ones_were():
-    alike = Pace(mean=1e-5, items=10, size=80)
-    mixed = Pace(mean=1e-5, items=10, size=80, mixed=True)
+    alike = Pace(mean=5e-6, items=10, size=80)
+    mixed = Pace(mean=5e-6, items=10, size=80, mixed=True)
     assert (alike.chunk(2, 1) > 1, alike.ahead(1, 1)) == (True, 2)
     assert (mixed.chunk(2, 1), mixed.ahead(1, 1)) == (1, 1)
     assert mixed.ahead(2, 1) == 2

@@ -55,6 +55,10 @@ class Planner:
         """Probability that the results of a scatter stay where they are made."""
         self.futures = self.likely(0.0, 0.3)
         """Probability that a scatter is lazy, or that several are led at once."""
+        self.tight = self.kind == WILD and self.hits(0.25)
+        """Whether leaders want so much memory that they wait for what others hold."""
+        if self.tight:
+            self.constrained = 0.9
         self.nodes = self.draw_nodes()
         self.size = sum(ranks for ranks, _ in self.nodes)
         self.tokens = {"io": chance.randint(1, 4), "db": 1}
@@ -188,6 +192,8 @@ class Planner:
     def any_needs(self, excess: int) -> Needs:
         """Draw needs, up to so many times what there is."""
         chance = self.chance
+        if self.tight:
+            return Needs(memory=chance.randint(3, 8))
         memory = chance.choice([0, 0, chance.randint(1, 8 * excess)])
         tokens = (("io", chance.randint(1, self.tokens["io"] * excess)),) if self.hits(0.2) else ()
         if self.hits(0.1):

@@ -86,7 +86,7 @@ class Plan:
     losses: int = 0
     """How often it went down with a process through no fault of its own."""
     touched: bool = False
-    """Whether it has left something in its cache."""
+    """Whether it has left something in its cache, or has had that made again."""
     spoiled: bool = False
     """Whether an earlier call raised when its cache was made again."""
     refusals: int = 0

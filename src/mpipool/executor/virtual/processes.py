@@ -315,6 +315,7 @@ class VirtualExecutor(Process):
             raised = True
         if touched or (current.chunk.lineage and self._has_cache(current)):
             current.cached.append(current.task)
+            plan.touched = True
         return _outcome(plan, raised, current.began, self.clock.now - current.began)
 
     def _compute(self, current: Current, plan: Plan, item: Item) -> Work:
@@ -343,7 +344,6 @@ class VirtualExecutor(Process):
             return False
         cache = self.caches.setdefault(current.chunk.scope, {}).setdefault(current.task, {})
         cache[scatter.serial] = plan.number
-        plan.touched = True
         return True
 
 
