@@ -182,6 +182,34 @@ def test_members_scatter_over_the_members_and_meet_again(mpi, script):
         assert every == [list(range(rank + 2)) for rank in range(3)]
 
 
+LATE = (
+    HEAD
+    + """
+def ccd(item):
+    time.sleep(0.05)
+    return item
+
+def visit(name):
+    comm = Pool().comm
+    if name == "split":
+        comm, name = comm.Split(0, comm.rank), "allreduce"
+    if comm.rank == 0:
+        Pool().map(ccd, range(30))
+    else:
+        time.sleep(0.1)  # so that this rank has tasks of the scatter when it begins to wait
+    return getattr(comm, name)(1)
+
+if __name__ == "__main__":
+    show(Pool().map(visit, ["allreduce", "reduce", "scan", "exscan", "split"], ranks=3))
+"""
+)
+
+
+def test_a_member_serves_scatters_while_it_waits_in_a_reduction_of_objects(mpi, script):
+    (sums,) = shown(run(mpi.command(3, script(LATE)), mpi.environment, timeout=30))
+    assert sums == [3, 3, 1, None, 3]
+
+
 BESIDE = (
     HEAD
     + """

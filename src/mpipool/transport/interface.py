@@ -14,6 +14,8 @@ class Transport(Protocol):
 
     rank: Rank
     size: int
+    rings: bool
+    """Whether every message which comes while the loop sleeps wakes it."""
     longest_sleep: float
     """Seconds for which the loop may sleep without asking for messages."""
     doorbell: int | None

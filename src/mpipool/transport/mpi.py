@@ -70,8 +70,8 @@ class MpiTransport:
         self._doorbell = Doorbell()
         self.doorbell: int | None = self._doorbell.descriptor
         self._neighbours = self._meet_neighbours()
-        all_can_ring = len(self._neighbours) == self.size - 1
-        self.longest_sleep = LONGEST_SLEEP_WITH_BELLS if all_can_ring else LONGEST_SLEEP
+        self.rings = len(self._neighbours) == self.size - 1
+        self.longest_sleep = LONGEST_SLEEP_WITH_BELLS if self.rings else LONGEST_SLEEP
 
     def _meet_neighbours(self) -> dict[Rank, Neighbour]:
         own = self._doorbell.address
@@ -183,7 +183,7 @@ class MpiTransport:
             members.Free()
             everybody.Free()
         made.Set_errhandler(MPI.ERRORS_RETURN)
-        return made
+        return _Communicator(made)
 
     def _push(self, peer: Rank) -> None:
         under_way = self._under_way.setdefault(peer, deque())
@@ -207,6 +207,43 @@ class MpiTransport:
             self._partial[sender] = frame
             return None
         return frame
+
+
+class _Communicator(MPI.Intracomm):
+    """A communicator whose members may have messages of their ranks to serve while they meet.
+
+    The first reduction of Python objects duplicates the communicator inside mpi4py, which holds
+    the GIL in `MPI_Comm_dup` until all members have come. A rank which waits there serves nobody;
+    if another member comes only after a scatter to whose tasks that rank belongs, both wait for
+    ever. So they meet in a barrier before, which lets other threads go on.
+    """
+
+    _met = False
+
+    def _meet(self) -> None:
+        if not self._met:
+            self.Barrier()
+            self._met = True
+
+    def reduce(self, *args: Any, **kwargs: Any) -> Any:
+        self._meet()
+        return super().reduce(*args, **kwargs)
+
+    def allreduce(self, *args: Any, **kwargs: Any) -> Any:
+        self._meet()
+        return super().allreduce(*args, **kwargs)
+
+    def scan(self, *args: Any, **kwargs: Any) -> Any:
+        self._meet()
+        return super().scan(*args, **kwargs)
+
+    def exscan(self, *args: Any, **kwargs: Any) -> Any:
+        self._meet()
+        return super().exscan(*args, **kwargs)
+
+    def Split(self, *args: Any, **kwargs: Any) -> MPI.Intracomm:  # noqa: N802 - mpi4py's name
+        """Split; mpi4py would return a plain one, though `Dup` does not."""
+        return _Communicator(super().Split(*args, **kwargs))
 
 
 def _wait_for_all() -> None:
