@@ -257,11 +257,15 @@ class Cores:
 
     def takes(self, rank: Rank, path: tuple[ScatterId, ...], gang: LeaseId = NO_GANG) -> bool:
         """Whether a rank may take a task that could run elsewhere."""
+        return self.has_seat(rank, gang) and self.can_stand(rank, path)
+
+    def can_stand(self, rank: Rank, path: tuple[ScatterId, ...]) -> bool:
+        """Whether nothing runs on a rank and its stacks take the task, whoever has its seat."""
         core = self._cores[rank]
         place = core.place
-        if place is BUSY or (core.seat and core.seat != gang):
-            return False
-        return place is not NARROW or any(top in path for top in core.tops)
+        if place is NARROW:
+            return any(top in path for top in core.tops)
+        return place is not BUSY
 
     def has_seat(self, rank: Rank, gang: LeaseId) -> bool:
         """Whether a rank is free for what is below a gang (or below none), apart from stacks."""

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 
 from mpipool.ids import BROKER, LeaseId, Rank, leader_of
-from mpipool.scheduler.cores import Cores
+from mpipool.scheduler.cores import NO_GANG, Cores
 from mpipool.scheduler.demands import Demand, Demands
 from mpipool.scheduler.events import Lease
 from mpipool.scheduler.holdings import Holdings
@@ -110,7 +110,20 @@ class Spots:
             spot = None if rank is None else self.on_rank(demand, rank, withheld)
             if spot:
                 return spot
+        for rank in self._of_ancestors(demand):
+            spot = self.on_rank(demand, rank, withheld)
+            if spot:
+                return spot
         return None
+
+    def _of_ancestors(self, demand: Demand) -> Iterator[Rank]:
+        """Yield the ranks where an ancestor came onto another gang's seat, as pinned tasks may."""
+        for lease in demand.above:
+            if lease in self._leases:
+                rank = self._leases[lease].rank
+                came_later = NO_GANG < self._cores[rank].seat < lease
+                if came_later and self._cores.can_stand(rank, demand.path):
+                    yield rank
 
     def _nodes(self, demand: Demand) -> Iterator[Node]:
         """Yield the nodes which are worth a look, some of them twice."""
