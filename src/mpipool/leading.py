@@ -25,6 +25,7 @@ from mpipool.ids import (
 )
 from mpipool.led import Led
 from mpipool.messages import (
+    Ahead,
     Began,
     Buffer,
     Cancel,
@@ -221,6 +222,12 @@ class Leading:
             refused = Refused(request=led.opening.request, reason=refuse.reason)
             self._to_caller(led.owner, refused)
             self._handle(led, events.Abandoned(), now)
+
+    def ahead(self, ahead: Ahead) -> None:
+        """Let the caller have a large result while it is being sent."""
+        led = self.scatters.get(ahead.scatter)
+        if led and not led.machine.complete:
+            self._to_caller(led.owner, ahead)
 
     def done(self, sender: Rank, report: TasksDone, now: float) -> None:
         """Take in outcomes."""

@@ -11,6 +11,7 @@ from typing import Any, Final, get_type_hints
 from mpipool.messages.below_agents import LOCAL_MESSAGES
 from mpipool.messages.between_ranks import RANK_MESSAGES
 from mpipool.messages.message import Buffer, Message
+from mpipool.messages.parcel import Parcel
 
 _SCALARS: Final = {int: "q", float: "d", bool: "?"}
 _U32: Final = struct.Struct("<I")
@@ -18,6 +19,10 @@ _ALIGNED: Final = 64 * 1024
 """Bytes of parts from which on the longest is aligned."""
 ALIGNMENT: Final = 64
 """Bytes."""
+_NUMBER_AT: Final = 48
+_LENGTH: Final = (1 << _NUMBER_AT) - 1
+_IS_PARCEL: Final = 1 << 63
+"""The length of a parcel is marked with this and its number: it is not in the message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,11 @@ for _code, _make in enumerate(RANK_MESSAGES + LOCAL_MESSAGES, start=1):
     _LAYOUTS[_code] = _layout(_make)
 
 
-def encode(message: Message, payload: Sequence[Buffer] | None = None) -> list[Buffer]:
+def encode(
+    message: Message,
+    payload: Sequence[Buffer] | None = None,
+    refer: Callable[[Parcel], int] | None = None,
+) -> list[Buffer]:
     """Encode a message as a list of buffers: the header, then its parts as they are.
 
     The header ends with the length of each part, and with what aligns the longest of them, so that
@@ -76,24 +85,44 @@ def encode(message: Message, payload: Sequence[Buffer] | None = None) -> list[Bu
         What to encode.
     payload : sequence of bytes-like, optional
         A further part, in pieces.
+    refer : callable, optional
+        Returns the number of a parcel on the link.
     """
     layout = _LAYOUTS[message.code]
     header = [layout.packed.pack(message.code, *[getattr(message, f) for f in layout.scalars])]
     for name, pack, _ in layout.others:
         packed = pack(getattr(message, name))
         header += (_U32.pack(len(packed)), packed)
-    sizes = [len(part) for part in message.parts]
+    parts: list[Any] = [*message.parts]
+    body = [part for part in parts if not isinstance(part, Parcel)]
+    lengths = [_length(part, refer) for part in parts]
+    sizes = [len(part) for part in body]
     if payload is not None:
         sizes.append(sum(map(len, payload)))
-    header.append(struct.pack(f"<I{len(sizes)}Q", len(sizes), *sizes))
+        lengths.append(sizes[-1])
+    header.append(struct.pack(f"<I{len(lengths)}Q", len(lengths), *lengths))
     if sum(sizes) > _ALIGNED:
         before = sum(map(len, header)) + sum(sizes[: sizes.index(max(sizes))])
         header.append(bytes(-before % ALIGNMENT))
-    return [b"".join(header), *message.parts, *(payload or ())]
+    return [b"".join(header), *body, *(payload or ())]
 
 
-def decode(frame: Buffer) -> Message:
-    """Decode what `encode` made; the parts are views of ``frame``, not copies."""
+def _length(part: Any, refer: Callable[[Parcel], int] | None) -> int:
+    if refer is None or not isinstance(part, Parcel):
+        return len(part)
+    return _IS_PARCEL | refer(part) << _NUMBER_AT | len(part)
+
+
+def decode(frame: Buffer, find: Callable[[int, int], Any] | None = None) -> Message:
+    """Decode what `encode` made; the parts are views of ``frame``, not copies.
+
+    Parameters
+    ----------
+    frame : bytes-like
+        What came.
+    find : callable, optional
+        Returns what stands for a parcel, given its number on the link and its size.
+    """
     view = memoryview(frame)
     layout = _LAYOUTS[view[0]]
     values: dict[str, Any] = dict(
@@ -106,16 +135,23 @@ def decode(frame: Buffer) -> Message:
         values[name] = unpack(bytes(view[at : at + size]))
         at += size
     (count,) = _U32.unpack_from(view, at)
-    sizes = struct.unpack_from(f"<{count}Q", view, at + _U32.size)
-    values["parts"] = tuple(_cut(view, len(view) - sum(sizes), sizes))
+    lengths = struct.unpack_from(f"<{count}Q", view, at + _U32.size)
+    start = len(view) - sum(length for length in lengths if length < _IS_PARCEL)
+    values["parts"] = tuple(_cut(view, start, lengths, find))
     return layout.make(**values)
 
 
-def _cut(view: memoryview, at: int, sizes: Sequence[int]) -> list[memoryview]:
+def _cut(
+    view: memoryview, at: int, lengths: Sequence[int], find: Callable[[int, int], Any] | None
+) -> list[Any]:
     parts = []
-    for size in sizes:
-        parts.append(view[at : at + size])
-        at += size
+    for length in lengths:
+        if length >= _IS_PARCEL:
+            assert find, "a parcel came where none can"
+            parts.append(find((length ^ _IS_PARCEL) >> _NUMBER_AT, length & _LENGTH))
+            continue
+        parts.append(view[at : at + length])
+        at += length
     return parts
 
 

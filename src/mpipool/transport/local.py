@@ -19,6 +19,7 @@ class LocalTransport:
 
     longest_sleep = LONGEST_SLEEP
     unsent = False
+    streams = False
     doorbell: int | None = None
 
     def __init__(self, rank: Rank, boxes: list[deque[tuple[Rank, Message]]]) -> None:
@@ -46,6 +47,9 @@ class LocalTransport:
 
     def wakes(self) -> None:
         """Nobody rings."""
+
+    def drain(self) -> None:
+        """Nothing is under way."""
 
     def close(self) -> None:
         """Nothing is to be completed."""

@@ -57,6 +57,7 @@ class VirtualTransport:
 
     longest_sleep = 0.0
     unsent = False
+    streams = False
     doorbell: int | None = None
 
     def __init__(self, rank: Rank, world: VirtualWorld) -> None:
@@ -85,6 +86,9 @@ class VirtualTransport:
 
     def wakes(self) -> None:
         """Nobody rings."""
+
+    def drain(self) -> None:
+        """Nothing is under way."""
 
     def close(self) -> None:
         """Nothing is to be completed."""
