@@ -174,8 +174,7 @@ class Agent:
         now = self._clock()
         match message:
             case TasksDone():
-                if message.count:
-                    self.leading.let_go(executor, message.lease)
+                self.leading.tasks_ended(executor, message)
                 if executor == HERE:
                     self.ganging.ended(message)
                 else:
@@ -196,8 +195,8 @@ class Agent:
                 self.leading.cancel(executor, message, now)
             case Skip():
                 self.leading.skip(executor, message, now)
-            case LetGo(lease=lease, context=context):
-                self.leading.let_go(executor, lease, context)
+            case LetGo(within=within, task=task, context=context):
+                self.leading.let_go((executor, within, task), context)
             case Keep():
                 self.keeping.store(executor, message)
             case Fetch():
@@ -248,8 +247,10 @@ class Agent:
     @property
     def may_leave(self) -> bool:
         """Whether the run ends, and no task has to end before."""
-        stop = self.stop
-        return stop is not None and not (stop.orderly and self.ganging.detains(self._clock()))
+        if self.stop is None:
+            return False
+        waits = self.stop.orderly and not self.stop.stuck
+        return not (waits and self.ganging.detains(self._clock()))
 
     def say_goodbye(self) -> None:
         """End the processes below, and send the last records."""

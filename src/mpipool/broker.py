@@ -95,6 +95,7 @@ class Broker:
         self._folder = ""
         """Where the checkpoint is."""
         self._ranks: dict[Rank, tuple[str, int]] = {}
+        self._cpus: dict[Rank, str] = {}
         self._tasks: dict[ScatterId, int] = {}
         self._present: set[Rank] = set()
         self._deadline = 0.0
@@ -114,8 +115,7 @@ class Broker:
             case Ask():
                 self._answer(sender, message)
             case Despair(reason=reason):
-                _say(f"the run can't go on: {reason}")
-                self.stop(1, orderly=False)
+                self.stop(1, stuck=reason)
             case Bye():
                 self._present.discard(sender)
             case _:
@@ -145,10 +145,27 @@ class Broker:
         if self.exit_code is not None:
             return  # nothing new is begun
         for command in self.scheduler.handle(event, self._clock()):
-            self._transport.send(leader_of(command.scatter), _told(command))
+            self._transport.send(leader_of(command.scatter), self._told(command))
+
+    def _told(self, command: Grant | Refuse) -> Message:
+        """Write a decision of the scheduler for the leader."""
+        match command:
+            case Grant(lease, scatter, rank, quantum, ranks):
+                cpus = [self._cpus[held] for held in ranks]
+                return Lend(
+                    lease=lease,
+                    scatter=scatter,
+                    rank=rank,
+                    quantum=quantum,
+                    ranks=ranks,
+                    cpus=",".join(cpus) if all(cpus) else "",
+                )
+            case Refuse(scatter, reason):
+                return Refused(scatter=scatter, reason=reason)
 
     def _join(self, rank: Rank, hello: Hello) -> None:
         self._ranks[rank] = (hello.host, hello.pid)
+        self._cpus[rank] = hello.cpus
         self._present.add(rank)
         if self._recorder:
             self._recorder.add_ranks([(rank, hello.host, hello.pid)])
@@ -219,14 +236,15 @@ class Broker:
 
     # --- the end ---------------------------------------------------------------------------------
 
-    def stop(self, exit_code: int, orderly: bool = True) -> None:
+    def stop(self, exit_code: int, orderly: bool = True, stuck: str = "") -> None:
         """Begin the end of the run: every agent ends its executors and says goodbye."""
-        if self.exit_code is not None:
+        if self.over or (self.exit_code is not None and not stuck):
             return
         self.exit_code = exit_code
         self._deadline = self._clock() + GOODBYE_SECONDS
+        stop = Stop(exit_code=exit_code, orderly=orderly, stuck=stuck)
         for rank in range(self._transport.size):
-            self._transport.send(Rank(rank), Stop(exit_code=exit_code, orderly=orderly))
+            self._transport.send(Rank(rank), stop)
 
     def tick(self) -> None:
         """Do what is due: answers of the recorder, and the end of the run."""
@@ -250,15 +268,6 @@ class Broker:
         for rank in range(self._transport.size):
             self._transport.send(Rank(rank), Bye())
         self.over = True
-
-
-def _told(command: Grant | Refuse) -> Message:
-    """Write a decision of the scheduler for the leader."""
-    match command:
-        case Grant(lease, scatter, rank, quantum, ranks):
-            return Lend(lease=lease, scatter=scatter, rank=rank, quantum=quantum, ranks=ranks)
-        case Refuse(scatter, reason):
-            return Refused(scatter=scatter, reason=reason)
 
 
 def _find(checkpoint: Checkpoint, facts: dict[str, Any]) -> tuple[list[Any], list[bytes]]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from mpipool.group.events import Pin
 from mpipool.ids import ExecutorId, Rank, ScatterId
 from mpipool.messages import Buffer
+from mpipool.task import SIZE
 
 if TYPE_CHECKING:
     from mpipool.led import Led
@@ -30,9 +31,17 @@ class Scope:
     """By index, where a cache is."""
     lost: set[int] = field(default_factory=set)
     """Those which must be made again."""
+    ranks: set[Rank] = field(default_factory=set)
+    """The ranks which may hold some, also of tasks that ran again elsewhere: all must forget."""
+    _filled: dict[ScatterId, set[int]] = field(default_factory=dict)
+    """By scatter, the tasks which left something in their caches."""
 
-    def fill(self, tasks: tuple[int, ...], rank: Rank, executor: ExecutorId) -> None:
-        """Note where caches are."""
+    def fill(
+        self, tasks: tuple[int, ...], rank: Rank, executor: ExecutorId, led: Led | None = None
+    ) -> None:
+        """Note where caches are, after a call (the first one, if it is not named)."""
+        self.ranks.add(rank)
+        self._filled.setdefault(led.scatter if led else self.origin, set()).update(tasks)
         for index in tasks:
             self.places[index] = (rank, executor)
             self.lost.discard(index)
@@ -51,14 +60,23 @@ class Scope:
             if index in self.places
         )
 
-    @property
-    def ranks(self) -> set[Rank]:
-        """The ranks which hold some of them."""
-        return {rank for rank, _ in self.places.values()}
-
     def lineage(self, led: Led, first: int, count: int) -> list[tuple[Led, tuple[Buffer, ...]]]:
-        """Return which calls must come before these tasks of ``led``, and with which items."""
-        if not self.lost.intersection(range(first, first + count)):
+        """Return which calls must come before these tasks of ``led``, and with which items.
+
+        An item is empty where the call is not to be run again: its cache is there, or it had none.
+        """
+        lost = self.lost.intersection(range(first, first + count))
+        if not lost:
             return []
         earlier = self.calls[: self.calls.index(led)]
-        return [(call, call.backlog.cut(first, count)) for call in earlier]
+        again = [(call, lost & self._filled.get(call.scatter, set())) for call in earlier]
+        return [(call, _items(call, first, count, tasks)) for call, tasks in again if tasks]
+
+
+def _items(call: Led, first: int, count: int, tasks: set[int]) -> tuple[Buffer, ...]:
+    """Cut the items of some tasks out of a call; those of the others are empty."""
+    cut = [
+        call.backlog.cut(index, 1) if index in tasks else (bytes(SIZE.size), b"")
+        for index in range(first, first + count)
+    ]
+    return b"".join(sizes for sizes, _ in cut), b"".join(items for _, items in cut)

@@ -120,8 +120,8 @@ class WithContext:
 
     def clear_caches(self) -> None:
         """Let the caches go which tasks of this context have left."""
-        within = self._caller.within
-        self._caller.send(LetGo(lease=within.lease, context=self._context))
+        within, task = self._caller.within.scatter, running.task
+        self._caller.send(LetGo(within=within, task=task, context=self._context))
 
     def _change(self, new: Mapping[str, int], gone: set[str]) -> None:
         within = self._caller.within

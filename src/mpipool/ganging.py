@@ -29,7 +29,7 @@ from mpipool.messages import (
 )
 from mpipool.outcomes import Outcomes, pack
 from mpipool.serving import NO_OUTCOMES, Serving
-from mpipool.task import DONE, Outcome
+from mpipool.task import DONE, Outcome, load_details
 from mpipool.transport import Transport
 
 NEEDS_MPI: Final = (
@@ -345,9 +345,11 @@ class Ganging:
         ends = self._running.ends
         failed = next(rank for rank in given.ranks if rank in ends and has_failed(ends[rank]))
         self._pass_on(given, ends[failed], given.count - 1, now)
+        said = load_details(ends[failed].details)
+        others = ", ".join(map(str, missing))
         reason = (
-            f"a task of a gang raised an exception on rank {failed}, and ranks "
-            f"{', '.join(map(str, missing))} did not end theirs within {machine.GRACE:g} s: they "
-            "wait for it in MPI, perhaps, where nothing can interrupt them"
+            f"a task of a gang raised {said['error']} on rank {failed} ({said['message']}), and "
+            f"ranks {others} did not end theirs within {machine.GRACE:g} s: they wait for it in "
+            "MPI, perhaps, where nothing can interrupt them"
         )
         self._transport.send(BROKER, Despair(reason=reason))

@@ -23,7 +23,7 @@ from mpipool.ids import (
     is_own,
     scatter_id,
 )
-from mpipool.led import Led
+from mpipool.led import Led, Owner
 from mpipool.messages import (
     Ahead,
     Began,
@@ -77,8 +77,8 @@ class Leading:
         self._to_caller = to_caller
         self._serial = 0
         self._own_leases = 0
-        self._scopes: dict[tuple[ExecutorId, LeaseId, str], Scope] = {}
-        """The latest caches which a task has had made: by its process, its lease and the context."""
+        self._scopes: dict[tuple[Owner, str], Scope] = {}
+        """The latest caches which a task has had made, by the context."""
         self._definitions = Definitions(transport)
 
     @property
@@ -94,11 +94,13 @@ class Leading:
         scatter = scatter_id(self._transport.rank, self._serial)
         entry = self._member.entry(opening.lease, owner)
         path = (*entry.path, scatter) if entry else (scatter,)
-        led = Led(scatter, path, owner, entry, opening, Scatter(opening.retries))
+        led = Led(
+            scatter, path, owner, entry, opening, Scatter(opening.retries, mixed=opening.watched)
+        )
         self.scatters[scatter] = led
         self._definitions.use(opening.digest)
         if opening.previous:
-            led.scope = self._scopes.get((owner, opening.lease, opening.context))
+            led.scope = self._scopes.get((led.task, opening.context))
         if led.scope:
             led.scope.calls.append(led)
         if entry:
@@ -175,11 +177,16 @@ class Leading:
         if led:
             self._handle(led, events.Abandoned(), now)
 
-    def let_go(self, owner: ExecutorId, lease: LeaseId, context: str | None = None) -> None:
+    def let_go(self, owner: Owner, context: str | None = None) -> None:
         """Let the caches of a context go, or all which a task has had made: it is over."""
-        for key in [key for key in self._scopes if key[:2] == (owner, lease)]:
-            if context in {None, key[2]}:
+        for key in [key for key in self._scopes if key[0] == owner]:
+            if context in {None, key[1]}:
                 self._forget(self._scopes.pop(key))
+
+    def tasks_ended(self, executor: ExecutorId, report: TasksDone) -> None:
+        """Let all caches go which these tasks have had made."""
+        for task in range(report.first, report.first + report.count) if self._scopes else ():
+            self.let_go((executor, report.scatter, task))
 
     def _forget(self, scope: Scope) -> None:
         for rank in scope.ranks:
@@ -191,8 +198,8 @@ class Leading:
 
     def owner_died(self, owner: ExecutorId, now: float) -> None:
         """Drop what a dead process had opened."""
-        for _, lease, _ in [key for key in self._scopes if key[0] == owner]:
-            self.let_go(owner, lease)
+        for task, _ in [key for key in self._scopes if key[0][0] == owner]:
+            self.let_go(task)
         for led in list(self.scatters.values()):
             if led.owner == owner and not led.machine.complete:
                 self._handle(led, events.Abandoned(), now)
@@ -211,8 +218,8 @@ class Leading:
         if led is None:
             self._transport.send(BROKER, Return(lease=lend.lease, queued=0, seconds=0.0))
             return
-        if lend.ranks:
-            led.cores[lend.lease] = lend.ranks
+        if led.opening.needs:
+            led.cores[lend.lease] = (lend.ranks or (lend.rank,), lend.cpus)
         self._handle(led, events.Lent(lend.lease, lend.rank, lend.quantum), now)
 
     def refused(self, refuse: Refuse, now: float) -> None:
@@ -235,8 +242,7 @@ class Leading:
         outcomes = Outcomes(report.first, report.parts)
         attempt = led.machine.attempt(report.lease, report.chunk)
         gone = report.executor == GONE
-        if report.cached:
-            self._scope(led).fill(report.cached, sender, report.executor)
+        pins = self._note_caches(led, sender, report) if report.cached else ()
         if gone and led.scope:
             led.scope.lose(report.first, report.back)
         failed: tuple[int, ...] = ()
@@ -251,16 +257,28 @@ class Leading:
             self.records.add(led, sender, attempt, outcomes)
         event = events.Done(
             report.lease, report.chunk, report.first, report.count, report.back,
-            failed, lost, redo, report.busy, report.leave, gone,
+            failed, lost, redo, report.busy, report.leave, gone, pins,
         )  # fmt: skip
         self._handle(led, event, now, outcomes)
+
+    def _note_caches(self, led: Led, rank: Rank, report: TasksDone) -> tuple[events.Pin, ...]:
+        """Note where caches are; return where these tasks must go if they are tried again."""
+        if led.scope is None and led.machine.abandoned:
+            # Who gave it up may be gone, and would never let them go.
+            self._transport.send(rank, Forget(scope=led.scatter))
+            return ()
+        scope = self._scope(led)
+        scope.fill(report.cached, rank, report.executor, led)
+        if scope.origin == led.scatter:
+            return ()  # the first call begins with empty caches, wherever it is
+        return tuple((index, rank, report.executor) for index in report.cached)
 
     def _scope(self, led: Led) -> Scope:
         if led.scope is None:
             opening = led.opening
-            self.let_go(led.owner, opening.lease, opening.context)
+            self.let_go(led.task, opening.context)
             led.scope = Scope(led.scatter, [led])
-            self._scopes[led.owner, opening.lease, opening.context] = led.scope
+            self._scopes[led.task, opening.context] = led.scope
         return led.scope
 
     def _keys(self, led: Led, indices: tuple[int, ...], attempt: int) -> dict[int, dict[str, Any]]:
@@ -281,8 +299,7 @@ class Leading:
             self._perform(led, command, outcomes)
         if led.machine.complete and led.entry:
             led.waited_for = False
-            led.entry.leads.discard(led.scatter)
-            self._member.resumes(led.entry, led.scatter)
+            self._member.completes(led.entry, led.scatter)
         if led.machine.over:
             del self.scatters[led.scatter]
             if led.scope is None:  # or its function is needed as long as the caches are
@@ -307,6 +324,7 @@ class Leading:
                     led.backlog.release(index, 1)
 
     def _give(self, led: Led, give: events.Give) -> None:
+        cores, cpus = led.cores.get(give.lease, ((), ""))
         lineage = led.scope.lineage(led, give.first, give.count) if led.scope else []
         for call in (*(earlier for earlier, _ in lineage), led):
             self._definitions.send(give.rank, call.opening)
@@ -324,7 +342,8 @@ class Leading:
                 scope=led.scope.origin if led.scope else led.scatter,
                 executor=give.executor,
                 lineage=b"".join(earlier.opening.digest for earlier, _ in lineage),
-                cores=led.cores.get(give.lease, ()),
+                cores=cores,
+                cpus=cpus,
                 parts=sum((items for _, items in lineage), led.backlog.cut(give.first, give.count)),
             ),
         )

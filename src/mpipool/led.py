@@ -84,6 +84,10 @@ class Backlog:
             first, count, at = first + taken, count - taken, at + 1
 
 
+Owner = tuple[ExecutorId, ScatterId, int]
+"""A task which leads scatters: its process, its scatter, and its index there."""
+
+
 @dataclass(slots=True, eq=False)
 class Led:
     """One scatter, at its leader."""
@@ -101,5 +105,10 @@ class Led:
     """Whether the owner's task is blocked until something comes of it."""
     scope: Scope | None = None
     """The caches of its tasks, once there are some."""
-    cores: dict[LeaseId, tuple[int, ...]] = field(default_factory=dict)
-    """By lease, the ranks of a gang, or those whose cores its threads may use."""
+    cores: dict[LeaseId, tuple[tuple[int, ...], str]] = field(default_factory=dict)
+    """By lease, the ranks of a gang, or those whose cores its threads may use, and their CPUs."""
+
+    @property
+    def task(self) -> Owner:
+        """The task which opened it."""
+        return self.owner, self.opening.within, self.opening.task

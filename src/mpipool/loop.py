@@ -16,11 +16,13 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, NoReturn
 
 from mpipool.agent import Agent
 from mpipool.executor.process import Watch
+from mpipool.ids import BROKER
 from mpipool.messages import Stop
+from mpipool.transport import Transport
 
 SPIN: Final = 250e-6
 """Seconds for which the loop does not sleep after something has happened."""
@@ -29,9 +31,27 @@ EVERY: Final = 0.01
 """Seconds between two looks at what is due."""
 LAST_SECONDS: Final = 1.0
 """For which the end of the run waits for the main thread once everybody has said goodbye."""
-HELD_UP: Final = "mpipool: a task of a gang does not end; this rank ends without it"
+ABORT_SECONDS: Final = 5.0
+"""For which the other ranks wait to be ended by rank 0's abort."""
+HELD_UP: Final = "mpipool: a task of a gang does not end; the run ends without it"
 PARENT_EVERY: Final = 0.5
 """Seconds between two looks whether the launcher is still there."""
+
+
+def abort(transport: Transport, stop: Stop) -> NoReturn:
+    """End the whole run, as some rank is stuck in user code where nothing can interrupt it.
+
+    A rank that ended by itself would have its launcher kill the others, and exit with the number of
+    that signal: rank 0 aborts for all, once the script has had time to say what it has to say.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if transport.rank == BROKER:
+        time.sleep(LAST_SECONDS)
+        print(f"mpipool: the run can't go on: {stop.stuck}", file=sys.stderr, flush=True)
+        transport.abort(stop.exit_code)
+    time.sleep(ABORT_SECONDS)
+    os._exit(stop.exit_code)
 
 
 class Loop:
@@ -113,11 +133,12 @@ class Loop:
         stop = self._agents[0].stop
         assert stop
         # Everything is on disk. But MPI can't be left while code is in it.
-        if back.wait(LAST_SECONDS if stop.orderly else 0):
-            return
-        if stop.orderly:  # or the broker has said why
+        transport = self._agents[0].transport
+        if stop.stuck:
+            abort(transport, stop)
+        if not back.wait(LAST_SECONDS):
             print(HELD_UP, file=sys.stderr, flush=True)
-        os._exit(stop.exit_code or 1)
+            transport.abort(stop.exit_code or 1)
 
     def _step(self) -> bool:
         busy = self._watch.poll()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Final, TypedDict
 
 from mpipool.errors import UsageError
-from mpipool.needs import Needs
+from mpipool.needs import PLAIN, Needs
 
 Progress = Callable[[int, int, int], None]
 Cost = float | Sequence[float] | Callable[[Any], float]
@@ -60,7 +61,8 @@ class Wanted:
     needs: Needs
 
     def __getitem__(self, name: str) -> Any:
-        return self.given.get(name, _DEFAULTS.get(name))
+        value = self.given.get(name)
+        return _DEFAULTS.get(name) if value is None else value
 
     @property
     def shared(self) -> dict[str, Any]:
@@ -105,6 +107,8 @@ def check(call: str, options: Options, allowed: frozenset[str] = OPTIONS) -> Wan
     UsageError
         If one is unknown, has an impossible value, or makes no sense beside another.
     """
+    if not options:
+        return _NOTHING
     unknown = sorted(set(options) - OPTIONS)
     if unknown:
         raise UsageError(f"{call} has no {unknown[0]}=; it has {', '.join(sorted(allowed))}")
@@ -137,9 +141,9 @@ def _needs(options: Options) -> Needs:
 def _bytes(memory: float | str) -> int:
     """Read an amount of memory; -1 if it is none."""
     if isinstance(memory, (int, float)):
-        return int(memory)
-    match = re.fullmatch(r"\s*([0-9.]+)\s*([a-zA-Z]*)\s*", memory)
-    if not match or match[2].lower() not in _UNITS or match[1].count(".") > 1:
+        return int(memory) if isfinite(memory) else -1
+    match = re.fullmatch(r"\s*([0-9]+\.?[0-9]*|\.[0-9]+)\s*([a-zA-Z]*)\s*", memory)
+    if not match or match[2].lower() not in _UNITS:
         return -1
     return int(float(match[1]) * _UNITS[match[2].lower()])
 
@@ -171,13 +175,18 @@ def _is_positive(value: Any) -> bool:
 
 
 def _is_cost(value: Any) -> bool:
-    return callable(value) or isinstance(value, Sequence) or _is_positive(value)
+    several = isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+    return callable(value) or several or _is_positive(value)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
 
 
 Legal = Callable[[Any], bool]
 
 _LEGAL: Final[dict[str, tuple[Legal, str]]] = {
-    "context": (lambda value: isinstance(value, str), "that is the name of a context"),
+    "context": (_is_text, "that is the name of a context"),
     "previous": (lambda value: isinstance(value, bool), "say True or False"),
     "keep": (lambda value: isinstance(value, bool), "say True or False"),
     "ranks": (_is_span, "a number of ranks, or the fewest and the most as a tuple"),
@@ -188,9 +197,17 @@ _LEGAL: Final[dict[str, tuple[Legal, str]]] = {
     "retries": (lambda value: _is_count(value, 0), "a number from 0 up"),
     "cost": (_is_cost, "seconds for each item: a number, a sequence, or a function of the item"),
     "key": (callable, "a function which makes the data ID of an item"),
-    "stage": (lambda value: isinstance(value, str), "that is a text"),
-    "isolation": (lambda value: value in {"process", "none"}, "say 'process' or 'none'"),
-    "errors": (lambda value: value in {"raise", "return"}, "say 'raise' or 'return'"),
+    "after": (lambda value: isinstance(value, Iterable) and not _is_text(value), "some futures"),
+    "stage": (_is_text, "that is a text"),
+    "version": (_is_text, "that is a text"),
+    "isolation": (
+        lambda value: _is_text(value) and value in {"process", "none"},
+        "say 'process' or 'none'",
+    ),
+    "errors": (
+        lambda value: _is_text(value) and value in {"raise", "return"},
+        "say 'raise' or 'return'",
+    ),
     "progress": (callable, "a function of the tasks done, failed, and in all"),
 }
 
@@ -203,6 +220,10 @@ _CONFLICTS: Final[tuple[tuple[Callable[[Options], bool], str], ...]] = (
     (
         lambda o: bool(o.get("key")) and not o.get("stage"),
         "key= needs stage=: it is a part of the key",
+    ),
+    (
+        lambda o: not o.get("key") and (bool(o.get("version")) or o.get("config") is not None),
+        "version= or config= without key=: they are parts of the key",
     ),
     (
         lambda o: bool(o.get("key")) and bool(o.get("keep")),
@@ -229,3 +250,6 @@ _CONFLICTS: Final[tuple[tuple[Callable[[Options], bool], str], ...]] = (
         "ranks= with isolation='process': only the ranks' own processes have MPI",
     ),
 )
+
+_NOTHING: Final = Wanted({}, PLAIN)
+"""What a call without options wants."""

@@ -43,8 +43,8 @@ class ExecutorPool(Protocol):
     def send(self, executor: ExecutorId, message: Message) -> None:
         """Send a message to an executor."""
 
-    def running_since(self, executor: ExecutorId) -> float | None:
-        """Return when the task that runs in it began (seconds since the epoch), if one does."""
+    def running_since(self, executor: ExecutorId, lease: LeaseId) -> float | None:
+        """Return when a task of the lease began in it (s since the epoch), if one runs there."""
 
     def kill(self, executor: ExecutorId) -> None:
         """End a process at once."""
@@ -169,12 +169,13 @@ class Serving:
         """End the processes whose task takes longer than it may."""
         for entry in self._member.entries.values():
             limit = _limit(entry, self._definitions)
-            began = self._executors.running_since(entry.executor) if limit else None
-            if began is None or entry.executor in self._overdue:
+            executor = entry.executor
+            began = self._executors.running_since(executor, entry.lease) if limit else None
+            if began is None or executor in self._overdue:
                 continue
             if time.time() - began > limit:
-                self._overdue[entry.executor] = f"it took longer than its timeout of {limit:g} s"
-                self._executors.kill(entry.executor)
+                self._overdue[executor] = f"it took longer than its timeout of {limit:g} s"
+                self._executors.kill(executor)
 
     def tell_if_blocked(self) -> None:
         """Tell the broker when the core becomes free for others, or is not any more."""

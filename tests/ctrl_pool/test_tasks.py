@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -37,13 +38,14 @@ def run(task, text, **environment):
     code = f"import sys; from ctrl_pool.survey import {task}; {task}.parseAndSubmit()"
     paths = [str(TESTS), os.environ.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-    return subprocess.run(
-        [sys.executable, "-c", code, *text.split()],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        env=os.environ | environment,
-    )
+    with tempfile.TemporaryDirectory() as folder:  # where scripts are left
+        return subprocess.run(
+            [sys.executable, "-c", code, *text.split()],
+            capture_output=True,
+            text=True,
+            timeout=100,
+            env=os.environ | environment | {"TMPDIR": folder},
+        )
 
 
 def shell_words(line):

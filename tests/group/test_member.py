@@ -109,13 +109,22 @@ def test_only_the_topmost_entry_of_a_stack_counts():
     assert stacks(member) == [[1, 2, 4], [3]]
 
 
-def test_an_entry_which_resumed_carries_nothing():
+def test_an_entry_whose_scatter_is_complete_carries_nothing():
+    member = Member()
+    run(member, 1, (P,))
+    wait(member, 1, MINE)
+    member.completes(entry_of(member, 1), MINE)
+    run(member, 2, (P, MINE))
+    assert stacks(member) == [[1], [2]]
+
+
+def test_what_was_sent_while_an_entry_waited_stands_on_it_although_it_goes_on():
     member = Member()
     run(member, 1, (P,))
     wait(member, 1, MINE)
     resume(member, 1, MINE)
     run(member, 2, (P, MINE))
-    assert stacks(member) == [[1], [2]]
+    assert stacks(member) == [[1, 2]]
 
 
 def test_the_executor_which_was_busy_last_is_used_first():

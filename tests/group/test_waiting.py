@@ -240,10 +240,11 @@ def test_tasks_are_cancelled_wherever_they_wait_and_the_others_keep_their_places
 
 
 def test_what_is_left_after_cancelling_is_still_taken_by_its_cost():
-    costs = [float(index * 7 % 20) for index in range(20)]
-    machine = waiting(Run(0, 20, 1), costs=costs)
-    machine.cancel(0, 9)
-    left = sorted(range(9, 20), key=lambda index: -costs[index])
+    chance = random.Random(1)
+    costs = [chance.random() for _ in range(200)]
+    machine = waiting(Run(0, 200, 1), costs=costs)
+    machine.cancel(0, 90)
+    left = sorted(range(90, 200), key=lambda index: -costs[index])
     assert drain(machine, 1) == [(index, 1) for index in left]
 
 

@@ -1,6 +1,7 @@
 """Tasks that must run on one rank."""
 
 from builders import NOBODY, blocked, grant, led_by, on_nodes, returned, scheduler, wants
+from mpipool.ids import LeaseId
 from mpipool.needs import Needs
 from mpipool.scheduler import Refuse, Scheduler
 from mpipool.scheduler.invariants import check
@@ -71,6 +72,34 @@ def test_a_pinned_task_waits_for_memory_and_goes_when_it_is_there():
     assert played(
         machine, wants(A, 1, needs=needs), wants(B, 0, needs=needs, pins=(3,)), returned(1)
     ) == [[grant(1, A, 1)], [], [grant(2, B, 3)]]
+
+
+def test_where_a_pinned_task_takes_the_rank_that_came_free_others_get_the_memory_that_did():
+    machine = on_nodes((4, 10))
+    first, second = led_by(1, 1), led_by(1, 2)
+    much, half = Needs(memory=8), Needs(memory=5)
+    below = {"below": [A], "parent": LeaseId(1)}
+    assert played(
+        machine,
+        wants(A, 1, needs=much),
+        wants(first, 1, needs=much, **below),
+        wants(second, 1, needs=half, **below),
+        wants(B, 0, pins=(2,)),
+        returned(2),
+    ) == [[grant(1, A, 1)], [grant(2, first, 2)], [], [], [grant(3, B, 2), grant(4, second, 3)]]
+
+
+def test_where_a_pinned_task_takes_a_rank_with_two_stacks_others_get_the_one_that_came_free():
+    machine = on_nodes((2, 10))
+    first, second = led_by(1, 1), led_by(1, 2)
+    played(machine, wants(A, 1, needs=Needs(memory=1)), wants(B, 1), blocked(1, [1], [first]))
+    assert played(
+        machine,
+        wants(A, 1),
+        blocked(1, [1, 3], [first, second]),
+        wants(C, 1),
+        returned(2, pins=(1,)),
+    ) == [[grant(3, A, 1)], [], [], [grant(4, B, 1), grant(5, C, 2)]]
 
 
 def test_a_pinned_task_may_run_beside_a_blocked_gang():

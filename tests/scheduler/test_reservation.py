@@ -50,6 +50,12 @@ def test_what_ends_before_the_reservation_is_complete_is_filled_in(queued, secon
     assert commands == [[grant(4, C, 1)] if is_lent else []]
 
 
+def test_what_waited_before_something_was_withheld_is_filled_in_too():
+    machine = on_nodes((3, 0))
+    played(machine, wants(A, 3, 30.0), wants(B, 1, needs=GANG_OF_3), wants(C, 1, 5.0))
+    assert played(machine, returned(1), now=1.0) == [[grant(4, C, 1)]]
+
+
 def test_a_lease_lasts_a_quantum_at_least():
     machine = busy(until=1.15)
     assert played(machine, wants(C, 1, 0.01), now=1.0) == [[grant(4, C, 1)]]
@@ -75,6 +81,16 @@ def test_when_the_gang_is_given_up_what_was_withheld_is_lent():
         [],
         [grant(4, C, 1)],
     ]
+
+
+def test_a_gang_gets_what_was_withheld_from_it_when_the_other_is_given_up():
+    machine = on_nodes((3, 10))
+    much, gang = Needs(memory=9), Needs((2, 2), memory=1, in_place=True)
+    inner = wants(led_by(1), 1, below=[A], needs=much)
+    played(machine, wants(A, 1, needs=Needs(memory=4)), inner)
+    assert played(
+        machine, wants(B, 1, needs=gang), wants(led_by(1), 0, below=[A], needs=much, closed=True)
+    ) == [[], [grant(2, B, 2, ranks=(2, 3))]]
 
 
 def test_ranks_beyond_those_which_the_gang_needs_are_lent():

@@ -3,45 +3,59 @@
 from __future__ import annotations
 
 import random
+from functools import cached_property
 from itertools import pairwise
 
 from mpipool.agent import Agent
 from mpipool.broker import Broker
-from mpipool.executor.virtual import Plan, VirtualExecutors, VirtualScript
+from mpipool.executor.virtual import (
+    Plan,
+    ScatterPlan,
+    Settled,
+    VirtualExecutors,
+    VirtualHere,
+    VirtualScript,
+)
 from mpipool.group.invariants import check as check_scatter
-from mpipool.ids import Rank
+from mpipool.group.scatter import MAX_LOSSES
+from mpipool.ids import Rank, ScatterId
+from mpipool.led import Led
 from mpipool.messages import Hello
 from mpipool.scheduler.cores import MAX_STACKS
 from mpipool.scheduler.invariants import check as check_scheduler
-from mpipool.task import DONE, FAILED, Outcome
+from mpipool.task import DONE, FAILED, KEPT
 from mpipool.transport.virtual import VirtualClock, VirtualWorld
-from simulation.plans import Planner
+from simulation.plans import NESTED, SIMPLE, Planner
 
 MAX_EVENTS = 200_000
+TICK = 0.05
+"""Simulated seconds between two looks of agents at what is due; they come with other events only,
+so that a standstill shows."""
 
 
 class SimulatedRun:
     """One run, drawn from a seed; `run` raises AssertionError if something is wrong."""
 
-    def __init__(self, seed: int, ranks: int | None = None) -> None:
+    def __init__(self, seed: int, kind: str | None = None) -> None:
         self.chance = random.Random(seed)
         self.clock = VirtualClock()
-        planner = Planner(self.chance)
-        self.plan = planner.script()
-        self.plans = planner.plans
-        self.may_fail = {
-            plan.number for plan in self.plans if plan.deaths + plan.failures > planner.retries
-        }
-        size = ranks or self.chance.choice([1, 1, 2, 3, 4, 7, 16])
-        self.world = VirtualWorld(size, self.clock, self.chance)
-        self.agents = [self._agent(rank) for rank in range(size)]
+        self.planner = Planner(self.chance, kind)
+        self.plan = self.planner.script()
+        self.plans = self.planner.plans
+        self.refusals = 0
+        self.checked = 0
+        """How many outcomes were."""
+        self.world = VirtualWorld(self.planner.size, self.clock, self.chance)
+        self.agents = [self._agent(rank) for rank in range(self.planner.size)]
         self.world.on_arrival = self._receive
         for agent in self.agents:
-            agent.transport.send(Rank(0), Hello(host="simulated", pid=1, memory=0))
+            node, memory = self._node_of(agent.transport.rank)
+            hello = Hello(host=f"node{node}", pid=1, memory=memory)
+            agent.transport.send(Rank(0), hello)
         root = self.agents[0]
-        root.script = VirtualScript(self.clock, root, self.plan, self.check_results)
+        root.script = VirtualScript(self.clock, root, self.plan, self)
         self.strikes = self.chance.choice([0, 0, 1, 2])
-        """Processes killed through no fault of their tasks; a third loss would be a failure."""
+        """Processes killed through no fault of their tasks."""
         for _ in range(self.strikes):
             self.clock.at(self.chance.uniform(0, self.expected), self._strike)
 
@@ -50,14 +64,32 @@ class SimulatedRun:
         """About how long the run takes."""
         return 1e-3 + sum(plan.seconds for plan in self.plans) / self.world.size
 
+    @cached_property
+    def broker(self) -> Broker:
+        broker = self.agents[0].broker
+        assert broker
+        return broker
+
+    def _node_of(self, rank: int) -> tuple[int, int]:
+        for node, (ranks, memory) in enumerate(self.planner.nodes):
+            if rank < ranks:
+                return node, memory
+            rank -= ranks
+        raise AssertionError("there are fewer ranks")
+
     def _agent(self, rank: int) -> Agent:
         transport = self.world.transports[rank]
-        broker = Broker(transport, self.clock, lambda: None) if rank == 0 else None
+        broker = None
+        if rank == 0:
+            broker = Broker(transport, self.clock, lambda: None, self.planner.tokens)
 
         def executors(agent: Agent) -> VirtualExecutors:
-            return VirtualExecutors(self.clock, agent, self.plans, self.check_results)
+            return VirtualExecutors(self.clock, agent, self.plans, self)
 
-        return Agent(transport, executors, self.clock, broker)
+        def here(agent: Agent) -> VirtualHere:
+            return VirtualHere(agent.executors, agent, Rank(rank))
+
+        return Agent(transport, executors, self.clock, broker, here)
 
     def _receive(self, rank: Rank) -> None:
         agent = self.agents[rank]
@@ -70,53 +102,75 @@ class SimulatedRun:
         if pool.alive:
             pool.alive[self.chance.choice(sorted(pool.alive))].die(lost=True)
 
-    # --- what must hold --------------------------------------------------------------------------
+    # --- what tasks are told ---------------------------------------------------------------------
 
-    def check_results(self, scatter: list[Plan], settled: dict[int, Outcome]) -> None:
+    def settled(self, scatter: ScatterPlan, outcomes: Settled) -> None:
         """Each task has its own result, or failed as it may."""
-        assert sorted(settled) == list(range(len(scatter))), "a task has no outcome"
-        for index, plan in enumerate(scatter):
-            outcome = settled[index]
-            if outcome.entry.state == DONE:
+        if not scatter.gives_up:
+            assert sorted(outcomes) == list(range(len(scatter.tasks))), "a task has no outcome"
+        for index, outcome in outcomes.items():
+            plan = scatter.tasks[index]
+            self.checked += 1
+            if outcome is None:
+                assert scatter.cancels, f"task {index} was cancelled by nobody"
+            elif outcome.entry.state == DONE and scatter.keeps:
+                assert KEPT.unpack(outcome.result)[1] == len(plan.result), "another's was kept"
+            elif outcome.entry.state == DONE:
                 assert bytes(outcome.result) == plan.result, f"task {index} has another's result"
             else:
                 assert outcome.entry.state == FAILED
-                assert plan.number in self.may_fail, f"plan {plan.number} failed without cause"
+                assert self.may_fail(plan, scatter), f"plan {plan.number} failed without cause"
+
+    def may_fail(self, plan: Plan, scatter: ScatterPlan) -> bool:
+        return (
+            plan.deaths + plan.failures > scatter.retries
+            or plan.losses >= MAX_LOSSES
+            or (plan.raises and plan.refusals > 0)
+        )
+
+    def refused(self, scatter: ScatterPlan, reason: str) -> None:
+        """Only what can't be is refused."""
+        self.refusals += 1
+        if "there are" in reason and "caches" in reason:
+            assert scatter.previous
+            return
+        assert self.planner.kind != NESTED, f"what could be placed is refused: {reason}"
+        assert scatter.needs.packed(), f"a scatter without needs is refused: {reason}"
+
+    # --- what must hold --------------------------------------------------------------------------
 
     def check(self) -> None:
         """What holds after each event."""
-        broker = self.agents[0].broker
-        assert broker
-        if broker.exit_code is None:
-            check_scheduler(broker.scheduler)
+        if self.broker.exit_code is None:
+            check_scheduler(self.broker.scheduler)
             if not self.world.under_way:
-                self.check_work_conservation(broker)
+                self.check_that_leaders_are_heard()
         for agent in self.agents:
             for led in agent.leading.scatters.values():
                 check_scatter(led.machine)
             self.check_member(agent)
 
-    def check_work_conservation(self, broker: Broker) -> None:
-        """While no message is on its way, no core is free for a task that waits anywhere."""
+    def check_that_leaders_are_heard(self) -> None:
+        """While no message is on its way, the scheduler knows of all that waits anywhere."""
         for agent in self.agents:
             for led in agent.leading.scatters.values():
-                if led.machine.waiting.open:
-                    rank = broker.scheduler.cores.choose(led.path, agent.transport.rank)
-                    assert rank is None, f"rank {rank} idles while {led.machine.waiting.open} tasks wait"
+                if not led.machine.abandoned:
+                    self.check_that_it_is_heard(led)
+
+    def check_that_it_is_heard(self, led: Led) -> None:
+        demands, waiting = self.broker.scheduler.demands, led.machine.waiting
+        if not len(waiting):
+            return
+        assert led.scatter in demands, f"nobody knows of scatter {led.scatter}"
+        demand = demands[led.scatter]
+        assert demand.waits or not waiting.open, f"{waiting.open} tasks wait, and nobody knows"
+        here = {lease.rank for lease in led.machine.leases.values()}
+        for rank in waiting.pinned:
+            assert rank in here or rank in demand.pins, f"nobody knows what waits for rank {rank}"
 
     def check_member(self, agent: Agent) -> None:
-        """A rank has two stacks at most, and each process is in one place."""
+        """A rank has few stacks, and each process is in one place."""
         member = agent.member
-        alive = {
-            scatter
-            for other in self.agents
-            for scatter, led in other.leading.scatters.items()
-            if not led.machine.abandoned
-        }
-        stacks = [
-            stack for stack in member.stacks if any(alive.issuperset(e.path) for e in stack)
-        ]  # what belongs to an abandoned scatter is just being ended
-        assert len(stacks) <= MAX_STACKS, f"rank {agent.transport.rank} has more stacks"
         standing = [(e.lease, e.executor) for stack in member.stacks for e in stack]
         assert sorted(standing) == sorted(member.entries), "an entry stands on no stack, or on two"
         busy = {executor for _, executor in standing}
@@ -124,25 +178,46 @@ class SimulatedRun:
         for stack in member.stacks:
             for below, above in pairwise(stack):
                 assert below.root != above.lease, "a lease stands on itself"
+        if self.planner.kind == SIMPLE:
+            self.check_stacks(agent)
+
+    def check_stacks(self, agent: Agent) -> None:
+        # What belongs to an abandoned scatter is just being ended.
+        stacks = [
+            stack
+            for stack in agent.member.stacks
+            if any(self.alive.issuperset(entry.path) for entry in stack)
+        ]
+        assert len(stacks) <= MAX_STACKS, f"rank {agent.transport.rank} has more stacks"
+
+    @property
+    def alive(self) -> set[ScatterId]:
+        """The scatters which were not given up."""
+        return {
+            scatter
+            for other in self.agents
+            for scatter, led in other.leading.scatters.items()
+            if not led.machine.abandoned
+        }
 
     def check_end(self) -> None:
         """What holds when everything is over."""
-        broker = self.agents[0].broker
-        assert broker
-        assert broker.exit_code == 0, "the script never came to its end: deadlock"
+        assert self.broker.exit_code == 0, "the script never came to its end: deadlock"
         for agent in self.agents:
             assert agent.stop, f"rank {agent.transport.rank} was not told to stop"
 
     def run(self) -> float:
         """Run to the end, and return how long it took in simulated seconds."""
-        broker = self.agents[0].broker
-        assert broker
-        events, ended = 0, 0.0
+        events, ended, tick = 0, 0.0, 0.0
         while self.clock.step():
             events += 1
             assert events < MAX_EVENTS, "it goes on for ever"
             self.check()
-            if broker.exit_code is None or not ended:
+            if self.broker.exit_code is None:
                 ended = self.clock.now
+                if ended > tick + TICK:
+                    tick = ended
+                    for agent in self.agents:
+                        agent.tick()
         self.check_end()
         return ended

@@ -19,9 +19,10 @@ from mpipool.executor import store
 from mpipool.executor.channel import BlockingChannel
 from mpipool.executor.pickling import Pieces, dump_call
 from mpipool.executor.post import ARRIVED, Post, Taker
+from mpipool.executor.running import running
 from mpipool.executor.store import Store
 from mpipool.executor.stream import Call, Stream
-from mpipool.ids import NO_LEASE, DataId, LeaseId
+from mpipool.ids import NO_LEASE, NO_SCATTER, DataId, LeaseId, ScatterId
 from mpipool.messages import Answer, Ask, Buffer, Message, Open, Resume, Wait
 
 
@@ -48,6 +49,7 @@ class Within:
 
     attachment: Attachment = field(default_factory=Attachment)
     lease: LeaseId = NO_LEASE
+    scatter: ScatterId = NO_SCATTER
     contexts: dict[str, dict[str, int]] = field(default_factory=dict)
     """By the name of the context, the data ids of what it stores, by name."""
     context: str = ""
@@ -194,6 +196,8 @@ class Caller:
                 recorded=self.attachment.recorded,
                 keyed=call.prefixes is not None,
                 lease=self.within.lease,
+                within=self.within.scatter,
+                task=running.task,
                 needs=call.needs,
                 context=call.context,
                 previous=call.previous,
@@ -295,7 +299,7 @@ def installed() -> Caller | None:
     return _installed[0] if _installed else None
 
 
-def inherit(shared: dict[str, Any], lease: LeaseId) -> Within:
+def inherit(shared: dict[str, Any], lease: LeaseId, scatter: ScatterId) -> Within:
     """Take over what the running task's scatter says; return what was so before."""
     caller = _installed[0]
     before = caller.within
@@ -305,7 +309,7 @@ def inherit(shared: dict[str, Any], lease: LeaseId) -> Within:
         ids = (ids.values() for ids in shared["contexts"].values())
         caller.store.retain(set(chain.from_iterable(ids)))
     given = shared["contexts"]
-    caller.within = Within(attachment, lease, given, shared["context"], given)
+    caller.within = Within(attachment, lease, scatter, given, shared["context"], given)
     return before
 
 

@@ -25,7 +25,7 @@ from mpipool.executor.environment import RANK, for_user_code
 from mpipool.executor.output import Output, Writer
 from mpipool.executor.parcels import Way
 from mpipool.executor.progress import NOTHING, Progress
-from mpipool.ids import ExecutorId
+from mpipool.ids import ExecutorId, LeaseId
 from mpipool.messages import Exited, Fork, Kill, Message, Started, parcels_in
 
 SCRIPT: Final = ExecutorId(0)
@@ -261,11 +261,11 @@ class Executors:
         elif executor in self._executors:
             self._watch.send(self._executors[executor].channel, message)
 
-    def running_since(self, executor: ExecutorId) -> float | None:
-        """Return when the task that runs in it began (seconds since the epoch), if one does."""
+    def running_since(self, executor: ExecutorId, lease: LeaseId) -> float | None:
+        """Return when a task of the lease began in it (s since the epoch), if one runs there."""
         process = self._executors.get(executor)
         running = process.running() if process else None
-        return running[3] if running else None
+        return running[3] if running and running[0] == lease else None
 
     def kill(self, executor: ExecutorId) -> None:
         """End a process at once."""

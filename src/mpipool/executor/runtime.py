@@ -21,6 +21,7 @@ from mpipool.executor import caller
 from mpipool.executor.attempt import Attempts, rebuild
 from mpipool.executor.batch import Batch
 from mpipool.executor.channel import BlockingChannel
+from mpipool.executor.cores import parse
 from mpipool.executor.function import Function
 from mpipool.executor.pickling import Pieces
 from mpipool.executor.post import Post
@@ -30,7 +31,7 @@ from mpipool.executor.surroundings import Surroundings, reseed
 from mpipool.executor.threads import begin, threads_in_use, use_threads
 from mpipool.ids import ANY_EXECUTOR
 from mpipool.messages import PARCEL, Ahead, Define, Forget, Message, RunTasks
-from mpipool.task import DIGEST
+from mpipool.task import DIGEST, DONE
 
 FLUSH: Final = 0.01
 """Seconds after which outcomes are sent although the chunk goes on."""
@@ -105,8 +106,8 @@ class Executor:
 
     def _run_chunk(self, chunk: RunTasks) -> None:
         function = self._functions[chunk.digest]
-        caller.inherit(function.shared, chunk.lease)
-        if use_threads(function.shared.get("threads", 1)):
+        caller.inherit(function.shared, chunk.lease, chunk.scatter)
+        if use_threads(function.shared.get("threads", 1), parse(chunk.cpus)):
             self._home.take_over()
         current = Current(chunk, chunk.first + chunk.count, Batch(chunk.first), chunk.first)
         self._current = current
@@ -134,7 +135,7 @@ class Executor:
             self._send(current, back=0)
             current.batch.begin(task)
         current.batch.add(*result)
-        if running.touched:
+        if running.touched or (chunk.lineage and result.state == DONE):
             current.batch.cached.append(task)
         return result.times[1]
 
@@ -142,8 +143,9 @@ class Executor:
         """Make the cache of a task again by running its earlier calls."""
         for level in range(len(chunk.lineage) // DIGEST):
             digest = chunk.lineage[level * DIGEST : (level + 1) * DIGEST]
-            items = list(_items(chunk, level + 1))
-            rebuild(chunk, task, self._functions[digest], items[task - chunk.first])
+            item = list(_items(chunk, level + 1))[task - chunk.first]
+            if len(item):  # or this call has left nothing
+                rebuild(chunk, task, self._functions[digest], item)
 
     def _send_some(self, current: Current, wall: float) -> None:
         """Send outcomes once there is some work in them, if the chunk goes on."""
@@ -160,7 +162,8 @@ class Executor:
         below, said, threads = self._current, copy(running), threads_in_use()
         here = Surroundings()
         self._home.restore()
-        within = caller.inherit(self._functions[chunk.digest].shared, chunk.lease)
+        shared = self._functions[chunk.digest].shared
+        within = caller.inherit(shared, chunk.lease, chunk.scatter)
         self._run_chunk(chunk)
         if use_threads(*threads):
             self._home.take_over()

@@ -188,12 +188,13 @@ class Lane:
             if not self._unsent:
                 return
             unsent, self._unsent, self._bytes = self._unsent, [], 0
-            parts = [array("Q", map(len, unsent)).tobytes(), b"".join(unsent)]
+            parts = [array("Q", map(len, unsent)).tobytes()]
             if self._homes:
                 first = len(self._futures) - len(unsent)
                 homes = [self._homes.get(first + at, -1) for at in range(len(unsent))]
                 parts += b"", array("q", homes).tobytes()
                 self._homes.clear()
+            parts.append(b"".join(unsent))
             self._caller.send(Items(request=self.request, last=False, parts=tuple(parts)))
 
     def close(self) -> None:

@@ -55,6 +55,8 @@ class Done:
     """The member wants no more tasks under this lease."""
     gone: bool = False
     """What comes back has lost its caches, and may go anywhere."""
+    pins: tuple[Pin, ...] = ()
+    """Where caches of the ended tasks are: those which are tried again must go there."""
 
 
 @dataclass(frozen=True, slots=True)

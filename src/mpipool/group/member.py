@@ -63,6 +63,8 @@ class Entry:
     """Scatters of its tasks, as long as they are not complete."""
     waits_for: set[ScatterId] = field(default_factory=set)
     """Scatters which it leads and waits for; its core is free then."""
+    waited: int = 0
+    """When it began to wait last: counts such events of the rank. 0 if it never has."""
     seat: bool = False
     """Whether it is of a gang of which another rank is the first member. That one says for all
     whether the gang is blocked."""
@@ -81,6 +83,7 @@ class Member:
         self._own: dict[LeaseId, LeaseId] = {}
         """Leases of this rank's own core to its own scatters, and their roots."""
         self._last_executor = ExecutorId(0)
+        self._waits = 0
         self._reported: tuple[tuple[LeaseId, ...], tuple[ScatterId, ...]] = ((), ())
 
     # --- leases --------------------------------------------------------------------------------
@@ -172,9 +175,16 @@ class Member:
         """Note that the entry is blocked in a scatter which it leads."""
         entry.leads.add(scatter)
         entry.waits_for.add(scatter)
+        self._waits += 1
+        entry.waited = self._waits
 
     def resumes(self, entry: Entry, scatter: ScatterId) -> None:
         """Note that it is not blocked in this scatter any more."""
+        entry.waits_for.discard(scatter)
+
+    def completes(self, entry: Entry, scatter: ScatterId) -> None:
+        """Note that a scatter which the entry leads is complete."""
+        entry.leads.discard(scatter)
         entry.waits_for.discard(scatter)
 
     def died(self, executor: ExecutorId) -> list[Entry]:
@@ -221,7 +231,7 @@ class Member:
 
     def blocked(self) -> tuple[tuple[LeaseId, ...], tuple[ScatterId, ...]] | None:
         """Return which leases are blocked, and on what, if that has changed since the last call."""
-        active = {entry.root for entry in self.entries.values() if not entry.waits_for}
+        active = {e.root for e in self.entries.values() if not (e.waits_for or self._is_below(e))}
         # A core lent to the rank's own scatter is busy too while its first chunk is on the way.
         placed = {entry.lease for entry in self.entries.values()}
         active.update(root for lease, root in self._own.items() if lease not in placed)
@@ -241,9 +251,15 @@ class Member:
         """Whether another entry runs beside this one on the only core."""
         return any(other is not entry and self._runs(other) for other in self.entries.values())
 
-    @staticmethod
-    def _runs(entry: Entry) -> bool:
-        return not (entry.waits_for or entry.seat)
+    def _runs(self, entry: Entry) -> bool:
+        return not (entry.waits_for or entry.seat or self._is_below(entry))
+
+    def _is_below(self, entry: Entry) -> bool:
+        """Whether something waits on top of it in its process, so that it can't go on."""
+        return entry.waited > 0 and any(
+            other.executor == entry.executor and other.waits_for and other.waited > entry.waited
+            for other in self.entries.values()
+        )
 
     def _used(self, executor: ExecutorId) -> bool:
         return any(entry.executor == executor for entry in self.entries.values())

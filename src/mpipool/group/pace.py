@@ -28,6 +28,8 @@ class Pace:
     items: int = 0
     size: int = 0
     """Bytes of ``items`` items."""
+    mixed: bool = False
+    """Whether the tasks are single calls, of which one says little about the next."""
 
     def saw_items(self, count: int, size: int) -> None:
         """Learn the size of items."""
@@ -61,4 +63,6 @@ class Pace:
         """
         if self.mean is None or self.mean >= SINGLY:
             return 1
+        if self.mixed and queued <= members:
+            return 1  # what looks short may be long, and there may be ranks for the few that wait
         return 2 if self.mean < CHUNK / 2 or queued > 2 * members else 1

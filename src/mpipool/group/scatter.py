@@ -64,9 +64,11 @@ class Scatter:
     ----------
     retries : int
         How often a task that failed is tried again.
+    mixed : bool
+        Whether the tasks are single calls, of which one says little about the next.
     """
 
-    def __init__(self, retries: int = 0) -> None:
+    def __init__(self, retries: int = 0, mixed: bool = False) -> None:
         self.retries = retries
         self.waiting = Waiting()
         self.leases: dict[LeaseId, Lease] = {}
@@ -74,7 +76,7 @@ class Scatter:
         self.delivered = 0
         self.all_in = False
         self.abandoned = False
-        self.pace = Pace()
+        self.pace = Pace(mixed=mixed)
         self._losses: dict[int, int] = {}
         self._last_chunk = ChunkId(0)
         self._believed = 0
@@ -169,7 +171,9 @@ class Scatter:
     def _skip(self) -> list[Command]:
         self.tasks += 1
         self.delivered += 1
-        return []
+        # The scheduler is to hear of the scatter, be that its only task.
+        self._believed, self._believed_pins = self.waiting.open, set(self._unserved())
+        return [Demand(self.waiting.open, self._seconds, self.tasks, pins=self._unserved())]
 
     def _abandon(self) -> list[Command]:
         self.abandoned = True
@@ -181,11 +185,14 @@ class Scatter:
     def _deliver(self, done: Done, attempt: int) -> list[Command]:
         """Deliver runs of final outcomes; what is tried again goes back to the queue."""
         commands: list[Command] = []
+        pins = {index: (rank, executor) for index, rank, executor in done.pins}
         start = done.first
         for index in sorted(done.failed + done.lost + done.redo):
             again = attempt if index in done.redo else self._next_attempt(done, index, attempt)
             if again is None:
                 continue
+            if index in pins:
+                self.waiting.pins[index] = pins[index]
             # It goes alone, for it may take its process along once more.
             self.waiting.add(Run(index, 1, again, alone=True))
             commands += self._final(start, index)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from mpipool.ids import NO_LEASE, LeaseId
+from mpipool.ids import NO_LEASE, NO_SCATTER, LeaseId, ScatterId
 from mpipool.messages.message import Message
 
 
@@ -21,6 +21,10 @@ class Open(Message):
     keyed: bool
     lease: LeaseId = NO_LEASE
     """Under which the calling task runs; 0 for the script."""
+    within: ScatterId = NO_SCATTER
+    """The scatter of the calling task; 0 for the script."""
+    task: int = 0
+    """The calling task's index in that."""
     needs: str = ""
     """As `needs.Needs.packed` writes them."""
     context: str = ""
@@ -119,7 +123,9 @@ class Refused(Message):
 class LetGo(Message):
     """Caller to agent: the caches which this task has had made are needed no more."""
 
-    lease: LeaseId
+    within: ScatterId
+    """As in `Open`."""
+    task: int
     context: str
 
 

@@ -28,6 +28,8 @@ class Hello(Message):
     pid: int
     memory: int
     """What the job may use on this node, MiB; 0 if that is not known."""
+    cpus: str = ""
+    """The CPUs of its executors, as ``0,64``; empty if they are not pinned."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +64,8 @@ class Lend(Message):
     """Seconds after which no new tasks may be given to the rank under this lease."""
     ranks: tuple[int, ...] = ()
     """The members of a gang, or the ranks whose cores are held for threads; ``rank`` is first."""
+    cpus: str = ""
+    """The CPUs of these ranks together, where they are pinned."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +127,7 @@ class RunTasks(Message):
     """Digests (16 bytes each) of the functions to be run first, for their caches alone."""
     cores: tuple[int, ...] = ()
     """As the ranks in `Lend`."""
+    cpus: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,6 +289,8 @@ class Stop(Message):
     exit_code: int
     orderly: bool
     """Whether MPI can be left in order; not when the process that the launcher knows is gone."""
+    stuck: str = ""
+    """Why some rank will not come back from user code, so that nobody waits for it in MPI."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

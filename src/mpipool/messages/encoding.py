@@ -6,6 +6,8 @@ import dataclasses
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from operator import attrgetter
 from typing import Any, Final, get_type_hints
 
 from mpipool.messages.below_agents import LOCAL_MESSAGES
@@ -14,7 +16,6 @@ from mpipool.messages.message import Buffer, Message
 from mpipool.messages.parcel import Parcel
 
 _SCALARS: Final = {int: "q", float: "d", bool: "?"}
-_U32: Final = struct.Struct("<I")
 _ALIGNED: Final = 64 * 1024
 """Bytes of parts from which on the longest is aligned."""
 ALIGNMENT: Final = 64
@@ -25,14 +26,24 @@ _IS_PARCEL: Final = 1 << 63
 """The length of a parcel is marked with this and its number: it is not in the message."""
 
 
+Pack = Callable[[Any], bytes]
+Unpack = Callable[[bytes], Any]
+
+
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """How one class of message is packed: scalars in one struct, the others one by one."""
+    """How one class of message is packed: in one struct its code, its scalars, the lengths of its
+    other fields and the number of its parts; then these fields; then the lengths of the parts."""
 
     make: type[Message]
-    scalars: tuple[str, ...]
-    packed: struct.Struct
-    others: tuple[tuple[str, Callable[[Any], bytes], Callable[[bytes], Any]], ...]
+    names: tuple[str, ...]
+    """Of the fields, scalars first."""
+    values: Callable[[Message], tuple[Any, ...]]
+    """Gets these."""
+    scalars: int
+    head: struct.Struct
+    others: tuple[tuple[Pack, Unpack, Any], ...]
+    """How each of the other fields is packed and unpacked, and what it is when it is empty."""
 
 
 def _pack_integers(values: tuple[int, ...]) -> bytes:
@@ -44,23 +55,29 @@ def _unpack_integers(packed: bytes) -> tuple[int, ...]:
 
 
 def _layout(make: type[Message]) -> _Layout:
-    scalars: list[str] = []
-    formats = "<B"
-    others: list[tuple[str, Callable[[Any], bytes], Callable[[bytes], Any]]] = []
+    scalars: dict[str, str] = {}
+    others: dict[str, tuple[Pack, Unpack, Any]] = {}
     for name, hint in get_type_hints(make).items():
         kind = getattr(hint, "__supertype__", hint)
         if name in {"parts", "code"}:
             continue
         if kind in _SCALARS:
-            scalars.append(name)
-            formats += _SCALARS[kind]
+            scalars[name] = _SCALARS[kind]
         elif kind is str:
-            others.append((name, str.encode, bytes.decode))
+            others[name] = (str.encode, bytes.decode, "")
         elif kind is bytes:
-            others.append((name, bytes, bytes))
+            others[name] = (bytes, bytes, b"")
         else:
-            others.append((name, _pack_integers, _unpack_integers))
-    return _Layout(make, tuple(scalars), struct.Struct(formats), tuple(others))
+            others[name] = (_pack_integers, _unpack_integers, ())
+    names = (*scalars, *others)
+    head = struct.Struct("<B" + "".join(scalars.values()) + "I" * len(others) + "B")
+    return _Layout(make, names, _getter(names), len(scalars), head, tuple(others.values()))
+
+
+def _getter(names: tuple[str, ...]) -> Callable[[Message], tuple[Any, ...]]:
+    if len(names) > 1:
+        return attrgetter(*names)
+    return lambda message: tuple(getattr(message, name) for name in names)
 
 
 _LAYOUTS: Final[dict[int, _Layout]] = {}
@@ -86,29 +103,32 @@ def encode(
     payload : sequence of bytes-like, optional
         A further part, in pieces.
     refer : callable, optional
-        Returns the number of a parcel on the link.
+        Returns the number of a parcel on the link; there is no payload then.
     """
     layout = _LAYOUTS[message.code]
-    header = [layout.packed.pack(message.code, *[getattr(message, f) for f in layout.scalars])]
-    for name, pack, _ in layout.others:
-        packed = pack(getattr(message, name))
-        header += (_U32.pack(len(packed)), packed)
-    parts: list[Any] = [*message.parts]
-    body = [part for part in parts if not isinstance(part, Parcel)]
-    lengths = [_length(part, refer) for part in parts]
-    sizes = [len(part) for part in body]
+    values, parts = layout.values(message), message.parts
+    others = [
+        pack(value) if value else b""
+        for (pack, _, _), value in zip(layout.others, values[layout.scalars :], strict=True)
+    ]
+    sizes = lengths = [*map(len, parts)]
+    if refer is not None:
+        parts = tuple(part for part in message.parts if not isinstance(part, Parcel))
+        lengths, sizes = [_length(part, refer) for part in message.parts], [*map(len, parts)]
     if payload is not None:
         sizes.append(sum(map(len, payload)))
-        lengths.append(sizes[-1])
-    header.append(struct.pack(f"<I{len(lengths)}Q", len(lengths), *lengths))
+    head = layout.head.pack(
+        message.code, *values[: layout.scalars], *map(len, others), len(lengths)
+    )
+    header = b"".join((head, *others, _sizes(len(lengths)).pack(*lengths)))
     if sum(sizes) > _ALIGNED:
-        before = sum(map(len, header)) + sum(sizes[: sizes.index(max(sizes))])
-        header.append(bytes(-before % ALIGNMENT))
-    return [b"".join(header), *body, *(payload or ())]
+        before = len(header) + sum(sizes[: sizes.index(max(sizes))])
+        header += bytes(-before % ALIGNMENT)
+    return [header, *parts, *(payload or ())]
 
 
-def _length(part: Any, refer: Callable[[Parcel], int] | None) -> int:
-    if refer is None or not isinstance(part, Parcel):
+def _length(part: Any, refer: Callable[[Parcel], int]) -> int:
+    if not isinstance(part, Parcel):
         return len(part)
     return _IS_PARCEL | refer(part) << _NUMBER_AT | len(part)
 
@@ -125,20 +145,22 @@ def decode(frame: Buffer, find: Callable[[int, int], Any] | None = None) -> Mess
     """
     view = memoryview(frame)
     layout = _LAYOUTS[view[0]]
-    values: dict[str, Any] = dict(
-        zip(layout.scalars, layout.packed.unpack_from(view)[1:], strict=True)
-    )
-    at = layout.packed.size
-    for name, _, unpack in layout.others:
-        (size,) = _U32.unpack_from(view, at)
-        at += _U32.size
-        values[name] = unpack(bytes(view[at : at + size]))
+    _, *values, count = layout.head.unpack_from(view)
+    at = layout.head.size
+    for field, (_, unpack, empty) in enumerate(layout.others, start=layout.scalars):
+        size = values[field]
+        values[field] = unpack(view[at : at + size].tobytes()) if size else empty
         at += size
-    (count,) = _U32.unpack_from(view, at)
-    lengths = struct.unpack_from(f"<{count}Q", view, at + _U32.size)
-    start = len(view) - sum(length for length in lengths if length < _IS_PARCEL)
-    values["parts"] = tuple(_cut(view, start, lengths, find))
-    return layout.make(**values)
+    lengths = _sizes(count).unpack_from(view, at)
+    there = sum(lengths) if find is None else sum(n for n in lengths if n < _IS_PARCEL)
+    parts = tuple(_cut(view, len(view) - there, lengths, find))
+    return layout.make(parts=parts, **dict(zip(layout.names, values, strict=True)))
+
+
+@cache
+def _sizes(count: int) -> struct.Struct:
+    """Return how the lengths of so many parts are packed."""
+    return struct.Struct(f"<{count}Q")
 
 
 def _cut(

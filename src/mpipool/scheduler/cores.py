@@ -174,7 +174,6 @@ class Cores:
     def end(self, rank: Rank, lease: LeaseId) -> None:
         """Take a lease off its rank, and off the others which it is on."""
         core = self._cores[rank]
-        self.stirred |= core.place is not BUSY
         self._unfile(rank, core)
         core.leases.remove(lease)
         self._file(rank, core)

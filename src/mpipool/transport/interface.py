@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from mpipool.ids import Rank
 from mpipool.messages import Message
@@ -47,6 +47,9 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """Complete what was sent and leave the world. No calls afterwards."""
+
+    def abort(self, exit_code: int) -> NoReturn:
+        """End all ranks of the world at once."""
 
 
 class Traffic:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NoReturn
 
 from mpipool.ids import Rank
 from mpipool.messages import Message
@@ -53,6 +54,10 @@ class LocalTransport:
 
     def close(self) -> None:
         """Nothing is to be completed."""
+
+    def abort(self, exit_code: int) -> NoReturn:
+        """End the process, which is all ranks."""
+        os._exit(exit_code)
 
 
 def local_world(size: int) -> list[LocalTransport]:

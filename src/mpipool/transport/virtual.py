@@ -10,6 +10,7 @@ import heapq
 import random
 from collections import deque
 from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 from mpipool.ids import Rank
 from mpipool.messages import Message, decode, encode
@@ -92,6 +93,10 @@ class VirtualTransport:
 
     def close(self) -> None:
         """Nothing is to be completed."""
+
+    def abort(self, exit_code: int) -> NoReturn:
+        """Nothing in a simulation wants that."""
+        raise AssertionError(f"the simulated run is aborted with exit code {exit_code}")
 
 
 class VirtualWorld:

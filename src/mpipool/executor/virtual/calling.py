@@ -22,7 +22,7 @@ from mpipool.executor.virtual.plan import (
     ScatterPlan,
     Settled,
 )
-from mpipool.ids import NO_LEASE, DataId, ExecutorId, LeaseId, home_of
+from mpipool.ids import NO_LEASE, NO_SCATTER, DataId, ExecutorId, LeaseId, home_of
 from mpipool.messages import (
     Abandon,
     Began,
@@ -50,6 +50,8 @@ AHEAD: Final = 4
 Clock = Any
 """A `transport.virtual.VirtualClock`; effects do not import each other."""
 Work = Generator[float | None, None, None]
+NOTHING: Final = -1.0
+"""In place of seconds when a process has nothing to do any more."""
 Waiting = Generator[float | None, None, Message]
 
 
@@ -112,6 +114,8 @@ class Process:
         self.inbox: deque[Message] = deque()
         self.lease: LeaseId = NO_LEASE
         """Under which the running task runs."""
+        self.within, self.task = NO_SCATTER, 0
+        """The scatter of the running task, and its index there."""
         self._listener, self._observer = listener, observer
         self._boxes: dict[int, deque[Message]] = {}
         self._requests = count(1)
@@ -153,10 +157,10 @@ class Process:
         if self.dead or self._work is None:
             return
         self._rests = False
-        pause = next(self._work, 0.0)
+        pause = next(self._work, NOTHING)
         if pause is None:
             self._rests = True
-        elif self._work.gi_frame:
+        elif pause != NOTHING:
             self.clock.after(pause, self._go_on)
 
     def before_waiting(self) -> None:
@@ -228,8 +232,7 @@ class Process:
         """Take the steps of a plan; raises `Raised` if a scatter is refused and it minds."""
         kept, marks, blocking = self._kept, self._marks, self._blocking
         self._kept, self._blocking = [], set()
-        if self.blocks:
-            self._marks = {}
+        self._marks = {}
         try:
             for step in plan.steps:
                 yield from self._step(plan, step)
@@ -260,6 +263,8 @@ class Process:
         self.say(
             Open(
                 lease=self.lease,
+                within=self.within,
+                task=self.task,
                 request=request,
                 digest=scatter.digest,
                 stage="simulated",
@@ -353,11 +358,14 @@ class Process:
             self._observer.refused(scatter, stream.refused)
             return
         self._observer.settled(scatter, stream.settled)
+        if scatter.touches and not scatter.previous:
+            self._marks.pop(scatter.context, None)  # these are let go for new ones
         for index, outcome in stream.settled.items():
             if outcome is None or outcome.entry.state != DONE:
                 continue
             if scatter.keeps:
-                self._kept.append((DataId(KEPT.unpack(outcome.result)[0]), scatter.tasks[index].number))
+                data, _ = KEPT.unpack(outcome.result)
+                self._kept.append((DataId(data), scatter.tasks[index].number))
             if scatter.touches:
                 self._mark(scatter, index)
 
