@@ -15,8 +15,9 @@ import statistics
 import sys
 from collections.abc import Callable
 
-from mpipool.launch import find_mpiexec
 from throughput import output_of
+
+from mpipool.launch import find_mpiexec
 
 WORK = """
 import random, time

@@ -53,15 +53,43 @@ def test_items_of_several_blocks_are_put_together():
     assert made.cut(0, 0) == (b"", b"")
 
 
-def test_a_scatter_begins_without_items_and_with_its_owner_waiting():
+def test_blocks_of_items_are_let_go_when_none_of_theirs_is_needed():
+    made = backlog([b"a", b"bb"], [], [b"ccc"], [b"d", b"e"])
+    blocks = made._blocks
+    made.release(1, 3)
+    assert [bytes(block._items) for block in blocks] == [b"abb", b"", b"", b"de"]
+    assert made.cut(0, 1) == (sizes([b"a"]), b"a")
+    assert made.cut(3, 2) == (sizes([b"d", b"e"]), b"de")
+    made.release(4, 1)
+    made.release(0, 1)
+    assert [bytes(block._items) for block in blocks] == [b"", b"", b"", b""]
+    assert made.count == 5
+    assert made.add(sizes([b"f"]), b"f") == 1
+    assert made.cut(5, 1) == (sizes([b"f"]), b"f")
+
+
+@given(BLOCKS, st.data())
+def test_what_is_not_released_can_still_be_cut(blocks, data):
+    items = [item for block in blocks for item in block]
+    made = backlog(*blocks)
+    released = data.draw(st.sets(st.sampled_from(range(len(items))))) if items else set()
+    for index in data.draw(st.permutations(sorted(released))):
+        made.release(index, 1)
+    for index in set(range(len(items))) - released:
+        assert made.cut(index, 1) == (sizes([items[index]]), items[index])
+
+
+def test_a_scatter_begins_without_items_and_with_nobody_waiting_for_it():
     opening = Open(
         request=1, digest=b"f", stage="frame", retries=0, recorded=True, keyed=True,
         parts=(b"{}", b"function"),
     )  # fmt: skip
-    led = Led(led_by(1), (led_by(1),), ExecutorId(1), opening, Scatter())
-    assert (led.backlog.count, led.waited_for, led.own_lease) == (0, True, None)
-    another = Led(led_by(1), (led_by(1),), ExecutorId(1), opening, Scatter())
+    led, another = (
+        Led(led_by(1), (led_by(1),), ExecutorId(1), None, opening, Scatter()) for _ in range(2)
+    )
+    assert (led.backlog.count, led.waited_for, led.scope, led.cores) == (0, False, None, {})
     assert another.backlog is not led.backlog
+    assert another.cores is not led.cores
     assert another != led
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from mpipool import messages
 from mpipool.messages import (
+    ALIGNMENT,
     LOCAL_MESSAGES,
     RANK_MESSAGES,
     Bye,
@@ -25,7 +26,9 @@ from mpipool.messages import (
 )
 
 PROTOCOL = Path(__file__).parents[1] / "docs" / "decisions" / "0001-protocol.md"
-PASSED_THROUGH = {"Define", "RunTasks", "TasksDone", "Ask", "Answer"}
+PASSED_THROUGH = {
+    "Define", "RunTasks", "TasksDone", "Forget", "Fetch", "Fetched", "Release", "Ask", "Answer",
+}  # fmt: skip
 ALL = RANK_MESSAGES + LOCAL_MESSAGES
 
 
@@ -45,8 +48,8 @@ def first_column(table: str) -> list[str]:
 def test_the_document_lists_exactly_the_messages_between_ranks_in_their_order():
     between_ranks, _, _ = PROTOCOL.read_text().partition("\n## ")
     assert first_column(between_ranks) == names(RANK_MESSAGES)
-    assert between_ranks.splitlines()[2].startswith("Fourteen messages pass between ranks.")
-    assert len(RANK_MESSAGES) == 14
+    assert between_ranks.splitlines()[2].startswith("Twenty-four messages pass between ranks.")
+    assert len(RANK_MESSAGES) == 24
 
 
 def test_the_document_lists_exactly_the_local_messages_in_their_order():
@@ -76,10 +79,13 @@ def test_a_messages_sentence_says_from_whom_to_whom(kind):
 
 def test_codes_are_the_same_in_every_version_of_a_run():
     assert {kind.__name__: kind.code for kind in ALL} == {
-        "Hello": 1, "Want": 2, "Lend": 3, "Return": 4, "Blocked": 5, "Define": 6, "RunTasks": 7,
-        "TasksDone": 8, "Recall": 9, "Records": 10, "Ask": 11, "Answer": 12, "Stop": 13, "Bye": 14,
-        "Open": 15, "Items": 16, "Results": 17, "Abandon": 18, "Leave": 19, "Fork": 20, "Run": 21,
-        "Kill": 22, "Started": 23, "Exited": 24,
+        "Hello": 1, "Want": 2, "Lend": 3, "Refuse": 4, "Return": 5, "Blocked": 6, "Define": 7,
+        "RunTasks": 8, "TasksDone": 9, "Recall": 10, "Forget": 11, "Fetch": 12, "Fetched": 13,
+        "Release": 14, "Assemble": 15, "Assembled": 16, "Enter": 17, "Left": 18, "Despair": 19,
+        "Records": 20, "Ask": 21, "Answer": 22, "Stop": 23, "Bye": 24, "Open": 25, "Items": 26,
+        "Results": 27, "Abandon": 28, "Wait": 29, "Resume": 30, "Began": 31, "Cancel": 32,
+        "Cancelled": 33, "Skip": 34, "Refused": 35, "LetGo": 36, "Keep": 37, "Leave": 38,
+        "Fork": 39, "Run": 40, "Kill": 41, "Started": 42, "Exited": 43,
     }  # fmt: skip
 
 
@@ -136,13 +142,43 @@ def test_parts_are_neither_copied_when_they_are_sent_nor_when_they_arrive():
 
 
 def test_the_bytes_of_a_message():
-    assert encode(Hello(host="ab", pid=5, parts=(b"x", b"yz"))) == [
-        b"\x01" + b"\x05" + b"\0" * 7
-        + b"\x02\0\0\0ab"
-        + b"\x02\0\0\0" + b"\x01" + b"\0" * 7 + b"\x02" + b"\0" * 7,
+    assert encode(Hello(host="ab", pid=5, memory=6, cpus="0,64", parts=(b"x", b"yz"))) == [
+        b"\x01" + b"\x05" + b"\0" * 7 + b"\x06" + b"\0" * 7
+        + b"\x02\0\0\0" + b"\x04\0\0\0" + b"\x02\0\0\0" + b"ab" + b"0,64"
+        + b"\x01" + b"\0" * 7 + b"\x02" + b"\0" * 7,
         b"x", b"yz",
     ]  # fmt: skip
-    assert encode(Bye()) == [b"\x0e\0\0\0\0"]
+    assert encode(Bye()) == [b"\x18\0\0\0\0"]
+
+
+def test_a_message_may_have_any_number_of_parts_and_of_integers():
+    parts = tuple(bytes([at % 256]) * (at % 3) for at in range(70_000))
+    message = Records(batches=tuple(range(70_000)), parts=parts)
+    arrived = decode(b"".join(encode(message)))
+    assert arrived.batches == message.batches
+    assert tuple(map(bytes, arrived.parts)) == parts
+
+
+def test_a_further_part_may_come_in_pieces():
+    whole = encode(Records(batches=(1,), parts=(b"table", b"abcdef")))
+    pieces = encode(Records(batches=(1,), parts=(b"table",)), [b"ab", b"", b"cdef"])
+    assert b"".join(pieces) == b"".join(whole)
+    empty = decode(b"".join(encode(Records(batches=()), [])))
+    assert [bytes(part) for part in empty.parts] == [b""]
+
+
+@pytest.mark.parametrize("sizes", [(70_000, 5), (5, 70_000), (3, 70_000, 80_000), (1, 65_536)])
+def test_the_longest_part_of_a_large_message_is_aligned(sizes):
+    parts = tuple(bytes(size) for size in sizes)
+    frame = b"".join(encode(Records(batches=(1, 2), parts=parts)))
+    arrived = decode(frame)
+    assert [len(part) for part in arrived.parts] == list(sizes)
+    start = len(frame) - sum(sizes[sizes.index(max(sizes)) :])
+    assert start % ALIGNMENT == 0
+
+
+def test_a_small_message_is_not_made_longer():
+    assert len(b"".join(encode(Bye(parts=(bytes(65_536),))))) == 5 + 8 + 65_536
 
 
 def test_a_message_can_not_be_changed_and_says_the_names_of_its_fields():
@@ -162,5 +198,5 @@ def test_a_log_shows_the_fields_and_how_long_the_parts_are():
     )  # fmt: skip
     assert describe(report) == (
         "TasksDone(lease=1, chunk=2, scatter=3, first=4, count=5, back=0, failures=1, busy=0.5, "
-        "leave=True; [6, 0] bytes)"
+        "leave=True, executor=0, cached=(); [6, 0] bytes)"
     )

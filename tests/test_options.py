@@ -179,8 +179,8 @@ def test_what_a_task_needs(options, needs):
         ({"timeout": 2}, {"timeout": 2.0}),
         ({"threads": 1}, {}),
         ({"threads": 4}, {"threads": 4}),
-        ({"ranks": 1}, {"in_place": True}),
-        ({"isolation": "none"}, {"in_place": True}),
+        ({"ranks": (2, 5)}, {"in_place": True, "fewest": 2}),
+        ({"isolation": "none"}, {"in_place": True, "fewest": 1}),
         ({"retries": 2, "stage": "frame", "memory": 1, "cost": 3.0, "previous": True}, {}),
     ],
 )

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from builders import batch, entry
 from mpipool.outcomes import Outcomes, notice, pack
 from mpipool.task import (
+    BLOCKED,
     DONE,
     ENTRY,
     FAILED,
+    KEPT,
     KEPT_IN_RECORD,
     LOST,
     REDO,
@@ -37,8 +39,9 @@ def said(**details) -> bytes:
 
 def test_the_layout_of_outcomes_and_sizes():
     assert (ENTRY.size, SIZE.size) == (40, 8)
-    assert (DONE, FAILED, LOST, REDO) == (0, 1, 2, 3)
-    assert STATE_NAMES == {DONE: "done", FAILED: "failed", LOST: "lost"}
+    assert (DONE, FAILED, LOST, REDO, BLOCKED) == (0, 1, 2, 3, 4)
+    assert STATE_NAMES == {DONE: "done", FAILED: "failed", LOST: "lost", BLOCKED: "blocked"}
+    assert KEPT.pack(1, 2) == b"\x01" + b"\0" * 7 + b"\x02" + b"\0" * 7
     packed = ENTRY.pack(*entry(FAILED, 3, 4, started=1.0, wall=2.0, cpu=3.0, peak=9))
     assert packed == (
         b"\x01\0\0\0" + b"\x03\0\0\0"
@@ -182,3 +185,19 @@ def test_the_key_of_an_item_is_cut_off_again():
     key, item = cut_key(memoryview(prefix + b"pickle"))
     assert key == {"digest": "abcd", "data_id": '{"visit":1}', "attempt": 2}
     assert bytes(item) == b"pickle"
+
+
+def test_kept_results_are_replaced_by_where_they_are():
+    outcomes = Outcomes(
+        3, batch((DONE, b"", b"large"), (FAILED, b"{}", b"error"), (DONE, b"", b""))
+    )
+    kept = []
+
+    def keep(result):
+        kept.append(bytes(result))
+        return len(kept)
+
+    states = [(o.entry.state, bytes(o.result)) for o in Outcomes(3, outcomes.kept(keep))]
+    assert kept == [b"large", b""]
+    assert Outcomes(3, outcomes.kept(lambda _: 7)).references() == (7, 7)
+    assert states == [(DONE, KEPT.pack(1, 5)), (FAILED, b"error"), (DONE, KEPT.pack(2, 0))]

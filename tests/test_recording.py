@@ -15,7 +15,7 @@ LIMIT = b"x" * KEPT_IN_RECORD
 
 def led(scatter, keyed: bool) -> Led:
     opening = Open(request=1, digest=b"f", stage="s", retries=0, recorded=True, keyed=keyed)
-    return Led(scatter, (scatter,), ExecutorId(1), opening, Scatter())
+    return Led(scatter, (scatter,), ExecutorId(1), None, opening, Scatter())
 
 
 def sent(buffer: RecordBuffer) -> list[Record]:

@@ -150,10 +150,12 @@ class Ganging:
 
     def takes(self, chunk: RunTasks) -> bool:
         """Whether a chunk is a gang's."""
-        if not chunk.cores or not self._serving.shared(chunk.digest).get("in_place"):
+        if not chunk.cores:
             return False
-        # What one rank does alone it may do without MPI.
-        return not (self.here.refusal and len(chunk.cores) == 1)
+        shared = self._serving.shared(chunk.digest)
+        # What one rank may do alone it may do in an ordinary process, where there is no MPI.
+        alone = bool(self.here.refusal) and shared.get("fewest") == 1
+        return bool(shared.get("in_place")) and not alone
 
     def run(self, leader: Rank, chunk: RunTasks, now: float) -> None:
         """Take a chunk of which this rank is the first member."""

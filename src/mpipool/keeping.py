@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from mpipool.ids import DataId, ExecutorId, Rank, data_id, home_of
-from mpipool.messages import Buffer, Fetch, Fetched, Keep, Message, Release, parcels_in
+from mpipool.messages import PARCEL, Buffer, Fetch, Fetched, Keep, Message, Release, parcels_in
 from mpipool.transport import Transport
 
 Asker = tuple[ExecutorId, int]
@@ -50,7 +50,8 @@ class Keeping:
         """Keep data, and return by which id they are known everywhere."""
         self._serial += 1
         kept = data_id(self._transport.rank, self._serial)
-        self._kept[kept] = bytes(data)  # a copy, or it would hold on to the message around it
+        # A copy, or it would hold on to the message around it; of that it is nearly all if it is long.
+        self._kept[kept] = data if len(data) >= PARCEL else bytes(data)
         return kept
 
     def store(self, executor: ExecutorId, keep: Keep) -> None:

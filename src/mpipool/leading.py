@@ -12,6 +12,7 @@ from mpipool.caching import Scope
 from mpipool.definitions import Definitions
 from mpipool.executor.running import publish
 from mpipool.group import Member, Scatter, events
+from mpipool.group.pace import Means
 from mpipool.ids import (
     BROKER,
     GONE,
@@ -38,6 +39,7 @@ from mpipool.messages import (
     Recall,
     Refuse,
     Refused,
+    Release,
     Results,
     Return,
     RunTasks,
@@ -77,6 +79,7 @@ class Leading:
         self._to_caller = to_caller
         self._serial = 0
         self._own_leases = 0
+        self._means = Means()
         self._scopes: dict[tuple[Owner, str], Scope] = {}
         """The latest caches which a task has had made, by the context."""
         self._definitions = Definitions(transport)
@@ -94,9 +97,9 @@ class Leading:
         scatter = scatter_id(self._transport.rank, self._serial)
         entry = self._member.entry(opening.lease, owner)
         path = (*entry.path, scatter) if entry else (scatter,)
-        led = Led(
-            scatter, path, owner, entry, opening, Scatter(opening.retries, mixed=opening.watched)
-        )
+        mean = self._means.of(opening.digest)
+        machine = Scatter(opening.retries, mixed=opening.watched, mean=mean)
+        led = Led(scatter, path, owner, entry, opening, machine)
         self.scatters[scatter] = led
         self._definitions.use(opening.digest)
         if opening.previous:
@@ -250,6 +253,8 @@ class Leading:
         redo: tuple[int, ...] = ()
         if not led.machine.abandoned:
             outcomes = outcomes.published(publish)
+        elif led.keeps and report.count:
+            self._transport.send(sender, Release(data=outcomes.references()))
         if report.failures or len(outcomes.parts[1]):
             failed, lost, redo = map(outcomes.in_state, (FAILED, LOST, REDO))
             outcomes = outcomes.completed(self._keys(led, failed + lost, attempt))
@@ -302,6 +307,7 @@ class Leading:
             self._member.completes(led.entry, led.scatter)
         if led.machine.over:
             del self.scatters[led.scatter]
+            self._means.learn(led.opening.digest, led.machine.pace.mean)
             if led.scope is None:  # or its function is needed as long as the caches are
                 self._definitions.end_use(led.opening)
 

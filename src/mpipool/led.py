@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from array import array
 from bisect import bisect_right
 from dataclasses import dataclass, field
@@ -112,3 +113,8 @@ class Led:
     def task(self) -> Owner:
         """The task which opened it."""
         return self.owner, self.opening.within, self.opening.task
+
+    @property
+    def keeps(self) -> bool:
+        """Whether results stay where they are made."""
+        return bool(json.loads(bytes(self.opening.parts[0])).get("keep"))

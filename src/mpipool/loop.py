@@ -33,6 +33,8 @@ LAST_SECONDS: Final = 1.0
 """For which the end of the run waits for the main thread once everybody has said goodbye."""
 ABORT_SECONDS: Final = 5.0
 """For which the other ranks wait to be ended by rank 0's abort."""
+PASS_ON_SECONDS: Final = 0.3
+"""For which a launcher may take to pass on what was printed: once it aborts, it drops the rest."""
 HELD_UP: Final = "mpipool: a task of a gang does not end; the run ends without it"
 PARENT_EVERY: Final = 0.5
 """Seconds between two looks whether the launcher is still there."""
@@ -49,6 +51,7 @@ def abort(transport: Transport, stop: Stop) -> NoReturn:
     if transport.rank == BROKER:
         time.sleep(LAST_SECONDS)
         print(f"mpipool: the run can't go on: {stop.stuck}", file=sys.stderr, flush=True)
+        time.sleep(PASS_ON_SECONDS)
         transport.abort(stop.exit_code)
     time.sleep(ABORT_SECONDS)
     os._exit(stop.exit_code)
@@ -138,6 +141,7 @@ class Loop:
             abort(transport, stop)
         if not back.wait(LAST_SECONDS):
             print(HELD_UP, file=sys.stderr, flush=True)
+            time.sleep(PASS_ON_SECONDS)
             transport.abort(stop.exit_code or 1)
 
     def _step(self) -> bool:

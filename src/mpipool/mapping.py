@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
+from functools import partial
+from math import inf, nan
 from typing import Any
 
 from mpipool import keys
@@ -64,10 +66,27 @@ def _cost(cost: Any) -> Callable[[int, Any], float] | None:
     if cost is None:
         return None
     if callable(cost):
-        return lambda _, item: float(cost(item))
+        return lambda index, item: _seconds(cost(item), index)
     if isinstance(cost, Sequence):
-        return lambda index, _: float(cost[index])
+        return partial(_listed, cost)
     return lambda *_: float(cost)
+
+
+def _listed(costs: Sequence[Any], index: int, _: Any) -> float:
+    if index >= len(costs):
+        raise UsageError(f"cost= has {len(costs)} numbers, and there are more items")
+    return _seconds(costs[index], index)
+
+
+def _seconds(cost: Any, index: int) -> float:
+    """Return an item's cost as a number; tasks could not be put in order by anything else."""
+    try:
+        seconds = float(cost)
+    except (TypeError, ValueError, OverflowError):
+        seconds = nan
+    if not 0 <= seconds < inf:
+        raise UsageError(f"cost= of item {index} is {cost!r}: that is a number of seconds")
+    return seconds
 
 
 def run(
@@ -84,11 +103,15 @@ def run(
     if wanted["key"] is None:
         return _run(caller, call, items, wanted, summary)
     every = list(items)
+    _require_costs(wanted, len(every))
     stage, version, config = wanted["stage"], wanted["version"], wanted["config"]
     identities = identify(stage, wanted["key"], every)
     digests = [keys.digest(stage, version, config, identity) for identity in identities]
     resumed = resume(caller, digests, identities)
     call.prefixes = resumed.prefixes
+    if call.cost:
+        of_all = call.cost
+        call.cost = lambda index, item: of_all(resumed.waiting[index], item)
     waiting = [every[index] for index in resumed.waiting]
     return _run(caller, call, waiting, wanted, summary, resumed)
 
@@ -121,7 +144,8 @@ def _run(
     kept: Sequence[Any] = items if isinstance(items, Sequence) else list(items)
     summary.reused = len(resumed.results) if resumed else 0
     summary.ranks, summary.tasks = caller.size, len(kept) + summary.reused
-    _require_costs(wanted, len(kept))
+    if resumed is None:
+        _require_costs(wanted, len(kept))
 
     def on_batch(done: int, failed: int, busy: float) -> None:
         summary.done, summary.failed = done, failed

@@ -76,6 +76,7 @@ class Wanted:
             told["threads"] = self.needs.threads
         if self.needs.in_place:
             told["in_place"] = True
+            told["fewest"] = self.needs.ranks[0]
         return told
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
+from mpipool.ids import DataId
 from mpipool.messages import Buffer, Parcel
 from mpipool.task import (
     BLOCKED,
@@ -100,6 +101,11 @@ class Outcomes:
                 outcome = Outcome(entry, outcome.details, memoryview(reference))
             batch.append(outcome)
         return pack(batch)
+
+    def references(self) -> tuple[DataId, ...]:
+        """Return where the results are which were kept."""
+        done = (outcome for outcome in self if outcome.entry.state == DONE)
+        return tuple(DataId(KEPT.unpack(outcome.result)[0]) for outcome in done)
 
     def published(self, publish: Callable[[str, str], None]) -> Outcomes:
         """Publish what the tasks have put out; tasks whose outputs can't be published failed.

@@ -180,15 +180,16 @@ def test_threads_submit_and_map_at_once(world):
     assert found == {n: ({n * n}, list(range(1, n + 1))) for n in range(8)}
 
 
-def test_wait_as_completed_and_asyncio_work_on_it(world):
-    def script():
+def test_wait_as_completed_and_asyncio_work_on_it(world, folder):
+    def script(folder):
         import asyncio
         import concurrent.futures
-        import time
+        import os
 
-        p = pool()
-        slow, fast = p.submit(time.sleep, 0.3), p.submit(abs, -1)
+        p, go = pool(), os.path.join(folder, "go")
+        slow, fast = p.submit(wait_for_file, go), p.submit(abs, -1)
         first, _ = concurrent.futures.wait([slow, fast], return_when="FIRST_COMPLETED")
+        open(go, "w").close()
         in_order = list(concurrent.futures.as_completed([slow, fast]))
 
         async def main():
@@ -196,7 +197,7 @@ def test_wait_as_completed_and_asyncio_work_on_it(world):
 
         return first == {fast}, in_order == [fast, slow], asyncio.run(main())
 
-    assert world(script) == (True, True, [1, 2])
+    assert world(script, folder) == (True, True, [1, 2])
 
 
 def test_a_timeout_leaves_the_future_as_it_is(world):

@@ -407,10 +407,12 @@ def test_agents_are_small_before_their_first_gang(mpi, script, tmp_path):
     go_on = tmp_path / "go"
     with Job(mpi.command(3, script(IDLE), go_on), mpi.environment) as job:
         job.wait_until(lambda: job.executors(), "there is an executor")
-        sizes = [proportional_size(agent.pid) for agent in job.agents()]
+        # Rank 0's, which has the broker in it, is another matter.
+        bare = [agent for agent in job.agents() if not agent.has("--script-fd")]
+        sizes = [proportional_size(agent.pid) for agent in bare]
         go_on.touch()
         assert shown(job.finish())[-1] == [3, 3, 3]
-    assert len(sizes) == 3
+    assert len(sizes) == 2
     assert max(sizes) < 25 * 1024
 
 

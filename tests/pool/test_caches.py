@@ -48,7 +48,8 @@ def test_the_caches_of_a_lost_process_are_made_again_by_the_same_calls(world, tm
 
             import mpipool
 
-            pathlib.Path(folder, f"{item}.ran").open("a").write("x")
+            with pathlib.Path(folder, f"{item}.ran").open("a") as ran:
+                ran.write("x")
             mpipool.record(item=item)
             with mpipool.output(pathlib.Path(folder, f"{item}.out")) as part:
                 part.write_text("made")
@@ -264,7 +265,7 @@ def test_a_task_runs_where_its_data_are(new_world):
         handles = pool.scatter(make, range(12))
         ran = pool.map(where, handles)
         homes = {}
-        for handle, guard in zip(handles, ran):
+        for handle, guard in zip(handles, ran, strict=True):
             homes.setdefault(handle.rank, []).append(guard)
         return [max(guards.count(g) for g in guards) / len(guards) for guards in homes.values()]
 

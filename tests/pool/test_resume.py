@@ -90,6 +90,30 @@ def test_what_failed_is_run_again(new_world, tmp_path):
     assert attempts == {x: 2 if x == 4 else 1 for x in range(12)}
 
 
+def test_costs_are_those_of_all_items_also_when_some_are_done(new_world, tmp_path):
+    def begun(folder, stop):
+        """Let one rank run four tasks, of which the last is the costliest; log their order."""
+        from pathlib import Path
+
+        def work(x):
+            with open(Path(folder, "log"), "a") as log:
+                log.write(f"{x}\n")
+            if x >= stop:
+                raise ValueError
+
+        with Pool(checkpoint=Path(folder, "run.db")) as pool:
+            cost, key = [1.0, 3.0, 2.0, 4.0], lambda x: {"x": x}
+            pool.map(work, range(4), stage="s", key=key, cost=cost, errors="return")
+        return Path(folder, "log").read_text().split()
+
+    logs = []
+    for stop in (1, 9):
+        world = new_world(1)
+        logs.append(world(begun, str(tmp_path), stop))
+        assert world.close() == 0
+    assert logs[1] == ["3", "1", "2", "0", "3", "1", "2"]
+
+
 def test_each_attempt_is_recorded(new_world, tmp_path):
     session(new_world, tmp_path, stop_at=4, retries=2)
     assert ran(tmp_path).count(4) == 3

@@ -120,6 +120,8 @@ class Planner:
         for _ in range(self.chance.choice([1, 1, 2])):
             width = len(first.tasks) - self.hits(0.05)
             needs = first.needs if self.hits(0.5) else self.needs(outer, in_gang)
+            if self.kind == NESTED and needs != first.needs:
+                needs = self.below(first.needs)  # it must fit where the caches are
             scatter = self.scatter(
                 depth, outer, in_gang, width, PLAIN if needs.in_place else needs
             )
@@ -162,7 +164,14 @@ class Planner:
             plan.failures = self.chance.choice([0, 1, 2])
         plan.raises = self.hits(0.5)
         if self.hits((0.5, 0.3, 0.2, 0.0)[min(depth, 3)]) or (self.kind == CACHING and depth < 2 and self.hits(0.5)):
+            constrained = self.constrained
+            if of.needs.in_place and self.hits(0.3):
+                # Who raises does not wait for the others, and nobody waits for them for long. What
+                # is below another member than the first can't be promised what the gang holds.
+                plan.everywhere, plan.raises, plan.failures = True, False, 0
+                self.constrained = 0.0
             self.add_steps(plan, depth + 1, inner, in_gang)
+            self.constrained = constrained
         return plan
 
     # --- needs -----------------------------------------------------------------------------------

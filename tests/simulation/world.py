@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from functools import cached_property
 from itertools import pairwise
 
 from mpipool.agent import Agent
 from mpipool.broker import Broker
+from mpipool.executor.process import Death
 from mpipool.executor.virtual import (
     Plan,
     ScatterPlan,
@@ -18,19 +20,56 @@ from mpipool.executor.virtual import (
 )
 from mpipool.group.invariants import check as check_scatter
 from mpipool.group.scatter import MAX_LOSSES
-from mpipool.ids import Rank, ScatterId
+from mpipool.ganging import Ganging
+from mpipool.ids import HERE, NO_LEASE, ExecutorId, LeaseId, Rank, ScatterId, is_own
 from mpipool.led import Led
-from mpipool.messages import Hello
+from mpipool.messages import Hello, Message
+from mpipool.needs import unpack as unpack_needs
 from mpipool.scheduler.cores import MAX_STACKS
 from mpipool.scheduler.invariants import check as check_scheduler
 from mpipool.task import DONE, FAILED, KEPT
 from mpipool.transport.virtual import VirtualClock, VirtualWorld
-from simulation.plans import NESTED, SIMPLE, Planner
+from simulation.plans import NESTED, Planner
 
 MAX_EVENTS = 200_000
 TICK = 0.05
 """Simulated seconds between two looks of agents at what is due; they come with other events only,
 so that a standstill shows."""
+
+
+def outermost(held: Counter[LeaseId], above: dict[LeaseId, LeaseId]) -> int:
+    """Sum up what leases hold, those below others within theirs."""
+    below: dict[LeaseId, list[LeaseId]] = {}
+    for lease in held:
+        outer = above[lease]
+        while outer in above and outer not in held:
+            outer = above[outer]
+        below.setdefault(outer if outer in held else NO_LEASE, []).append(lease)
+
+    def total(lease: LeaseId) -> int:
+        return max(sum(map(total, below.get(lease, ()))), held[lease])
+
+    return total(NO_LEASE)
+
+
+class Ear:
+    """Tells an agent what its processes say, and the run that it was told something."""
+
+    def __init__(self, run: SimulatedRun, agent: Agent) -> None:
+        self._run, self._agent = run, agent
+
+    @property
+    def ganging(self) -> Ganging:
+        self._run.stirred.add(self._agent.transport.rank)
+        return self._agent.ganging
+
+    def heard(self, executor: ExecutorId, message: Message) -> None:
+        self._run.stirred.add(self._agent.transport.rank)
+        self._agent.heard(executor, message)
+
+    def ended(self, executor: ExecutorId, death: Death) -> None:
+        self._run.stirred.add(self._agent.transport.rank)
+        self._agent.ended(executor, death)
 
 
 class SimulatedRun:
@@ -43,6 +82,13 @@ class SimulatedRun:
         self.plan = self.planner.script()
         self.plans = self.planner.plans
         self.refusals = 0
+        self.rested = False
+        self.above: dict[LeaseId, LeaseId] = {}
+        """The lease of the task which opened the scatter of each, as far as leaders have had them.
+
+        Descendants may outlive a lease, and hold what is theirs within what it held."""
+        self.stirred: set[int] = set()
+        """Ranks where something has happened since the last check."""
         self.checked = 0
         """How many outcomes were."""
         self.world = VirtualWorld(self.planner.size, self.clock, self.chance)
@@ -53,7 +99,7 @@ class SimulatedRun:
             hello = Hello(host=f"node{node}", pid=1, memory=memory)
             agent.transport.send(Rank(0), hello)
         root = self.agents[0]
-        root.script = VirtualScript(self.clock, root, self.plan, self)
+        root.script = VirtualScript(self.clock, Ear(self, root), self.plan, self)
         self.strikes = self.chance.choice([0, 0, 1, 2])
         """Processes killed through no fault of their tasks."""
         for _ in range(self.strikes):
@@ -84,15 +130,16 @@ class SimulatedRun:
             broker = Broker(transport, self.clock, lambda: None, self.planner.tokens)
 
         def executors(agent: Agent) -> VirtualExecutors:
-            return VirtualExecutors(self.clock, agent, self.plans, self)
+            return VirtualExecutors(self.clock, Ear(self, agent), self.plans, self)
 
         def here(agent: Agent) -> VirtualHere:
-            return VirtualHere(agent.executors, agent, Rank(rank))
+            return VirtualHere(agent.executors, Ear(self, agent), Rank(rank))
 
         return Agent(transport, executors, self.clock, broker, here)
 
     def _receive(self, rank: Rank) -> None:
         agent = self.agents[rank]
+        self.stirred.add(rank)
         for sender, message in agent.transport.receive():
             agent.take(sender, message)
 
@@ -126,6 +173,7 @@ class SimulatedRun:
             plan.deaths + plan.failures > scatter.retries
             or plan.losses >= MAX_LOSSES
             or (plan.raises and plan.refusals > 0)
+            or plan.spoiled
         )
 
     def refused(self, scatter: ScatterPlan, reason: str) -> None:
@@ -141,14 +189,19 @@ class SimulatedRun:
 
     def check(self) -> None:
         """What holds after each event."""
-        if self.broker.exit_code is None:
-            check_scheduler(self.broker.scheduler)
+        stirred, self.stirred = self.stirred, set()
+        if self.broker.exit_code is None and stirred:
+            if 0 in stirred:
+                check_scheduler(self.broker.scheduler)
             if not self.world.under_way:
                 self.check_that_leaders_are_heard()
-        for agent in self.agents:
+        for rank in stirred:
+            agent = self.agents[rank]
             for led in agent.leading.scatters.values():
                 check_scatter(led.machine)
             self.check_member(agent)
+        if self.planner.constrained and stirred:
+            self.check_memory()
 
     def check_that_leaders_are_heard(self) -> None:
         """While no message is on its way, the scheduler knows of all that waits anywhere."""
@@ -178,17 +231,27 @@ class SimulatedRun:
         for stack in member.stacks:
             for below, above in pairwise(stack):
                 assert below.root != above.lease, "a lease stands on itself"
-        if self.planner.kind == SIMPLE:
+        if len(member.stacks) > MAX_STACKS:
             self.check_stacks(agent)
 
     def check_stacks(self, agent: Agent) -> None:
-        # What belongs to an abandoned scatter is just being ended.
+        """Two stacks, two more above each gang, and tasks which must run in one process.
+
+        There may be one more where everything waits for what others hold, and while a task that must
+        run in one process has a rank which was lent to another a moment before.
+        """
+        member, alive = agent.member, self.alive
+        gangs = sum(entry.executor == HERE for entry in member.entries.values())
+        most = MAX_STACKS * (1 + gangs) + (self.planner.constrained > 0)
+        most += self.planner.cached > 0
         stacks = [
             stack
-            for stack in agent.member.stacks
-            if any(self.alive.issuperset(entry.path) for entry in stack)
+            for stack in member.stacks
+            # What belongs to an abandoned scatter is just being ended.
+            if any(alive.issuperset(entry.path) for entry in stack)
+            and not any(member.caching.get(entry.executor) for entry in stack)
         ]
-        assert len(stacks) <= MAX_STACKS, f"rank {agent.transport.rank} has more stacks"
+        assert len(stacks) <= most, f"rank {agent.transport.rank} has {len(stacks)} stacks"
 
     @property
     def alive(self) -> set[ScatterId]:
@@ -199,6 +262,55 @@ class SimulatedRun:
             for scatter, led in other.leading.scatters.items()
             if not led.machine.abandoned
         }
+
+    def check_memory(self) -> None:
+        """What leaders have in their hands fits on each node, by their own account.
+
+        What a descendant holds lies within what its ancestors hold, as far as that goes.
+        """
+        held: dict[int, Counter[LeaseId]] = {}
+        for agent in self.agents:
+            for led in agent.leading.scatters.values():
+                parent = led.entry.root if led.entry else NO_LEASE
+                for lease in led.machine.leases:
+                    if not is_own(lease):
+                        self.above[lease] = parent
+                needs = unpack_needs(led.opening.needs)
+                for lease in led.machine.leases if needs.memory else ():
+                    ranks, _ = led.cores[lease]
+                    for rank in ranks if needs.in_place else ranks[:1]:
+                        node, _ = self._node_of(rank)
+                        held.setdefault(node, Counter())[lease] += needs.memory
+        for node, leases in held.items():
+            total, cap = outermost(leases, self.above), self.planner.nodes[node][1]
+            assert not cap or total <= cap, f"node {node} has {cap} MiB, {total} are used"
+
+    def check_rest(self) -> None:
+        """What holds when the script has got all it wanted: nothing is left of its tasks."""
+        scheduler = self.broker.scheduler
+        assert not scheduler.leases, f"leases are out: {scheduler.leases}"
+        assert not len(scheduler.demands), f"the scheduler knows of {len(scheduler.demands)} scatters"
+        assert not scheduler.pins
+        assert scheduler.cores.free == len(scheduler.cores) == self.planner.size
+        for node in scheduler.cores.nodes:
+            assert node.memory.free == node.memory.cap, f"{node.name} has promised memory"
+        for store in scheduler.holdings.tokens.values():
+            assert store.free == store.cap, f"{store.name} are promised"
+        stays = {scope.origin for scope in self.agents[0].leading._scopes.values()}
+        for agent in self.agents:
+            rank = agent.transport.rank
+            assert not agent.leading.scatters, f"rank {rank} leads something"
+            assert not agent.member.entries, f"rank {rank} has tasks"
+            for executor, scopes in agent.member.caching.items():
+                assert scopes <= stays, f"executor {executor} of rank {rank} keeps caches"
+            self.check_processes(agent, stays)
+
+    def check_processes(self, agent: Agent, stays: set[ScatterId]) -> None:
+        pool = agent.executors
+        assert isinstance(pool, VirtualExecutors)
+        for executor, process in pool.alive.items():
+            assert process.caches.keys() <= stays, f"{executor} keeps caches which nobody knows"
+            assert executor in agent.member.idle, f"{executor} has nothing to do, nobody knows"
 
     def check_end(self) -> None:
         """What holds when everything is over."""
@@ -213,11 +325,15 @@ class SimulatedRun:
             events += 1
             assert events < MAX_EVENTS, "it goes on for ever"
             self.check()
+            if self.broker.exit_code is not None and not self.rested:
+                self.rested = True
+                self.check_rest()
             if self.broker.exit_code is None:
                 ended = self.clock.now
                 if ended > tick + TICK:
                     tick = ended
                     for agent in self.agents:
+                        self.stirred.add(agent.transport.rank)
                         agent.tick()
         self.check_end()
         return ended

@@ -15,7 +15,7 @@ from mpipool.executor.caller import end_of_task
 from mpipool.executor.function import Function
 from mpipool.executor.handle import resolved
 from mpipool.executor.pickling import Pickled, as_raised, dump_exception, dump_result, loads
-from mpipool.executor.running import discard, running
+from mpipool.executor.running import caches, discard, running
 from mpipool.messages import RunTasks
 from mpipool.task import DONE, FAILED, KEPT_IN_RECORD, cut_key, dump_details
 
@@ -112,6 +112,9 @@ def rebuild(chunk: RunTasks, task: int, function: Function, item: memoryview) ->
     running.begin(function.shared["token"], chunk.attempt, chunk.scope, task)
     try:
         _call(function, item)
+    except BaseException:
+        caches.get(chunk.scope, {}).pop(task, None)  # it is not whole
+        raise
     finally:
         discard(running.outputs)
 

@@ -169,20 +169,7 @@ class Caller:
         """
         function = dump_call(call.function, call.arguments, call.keywords)
         pieces = function.buffers if isinstance(function, Pieces) else [function]
-        shared = json.dumps(
-            {
-                "stage": call.stage,
-                "keyed": call.prefixes is not None,
-                "recorded": self.attachment.recorded,
-                "token": self.attachment.token,
-                "results": self.attachment.results,
-                "size": self.size,
-                "contexts": self.within.contexts,
-                "context": call.context,
-                **call.options,
-                "sys_path": [os.path.abspath(folder) for folder in sys.path],
-            }
-        ).encode()
+        shared = self._shared_by(call)
         digest = blake2b(shared, digest_size=16)
         for piece in pieces:
             digest.update(piece)
@@ -207,6 +194,22 @@ class Caller:
             pieces,
         )
         return request
+
+    def _shared_by(self, call: Call) -> bytes:
+        """Write what all tasks of a call share, for agents and executors."""
+        shared = {
+            "stage": call.stage,
+            "keyed": call.prefixes is not None,
+            "recorded": self.attachment.recorded,
+            "token": self.attachment.token,
+            "results": self.attachment.results,
+            "size": self.size,
+            "contexts": self.within.contexts,
+            "context": call.context,
+            **call.options,
+            "sys_path": [os.path.abspath(folder) for folder in sys.path],
+        }
+        return json.dumps(shared).encode()
 
     # --- messages --------------------------------------------------------------------------------
 

@@ -31,7 +31,7 @@ from mpipool.executor.surroundings import Surroundings, reseed
 from mpipool.executor.threads import begin, threads_in_use, use_threads
 from mpipool.ids import ANY_EXECUTOR
 from mpipool.messages import PARCEL, Ahead, Define, Forget, Message, RunTasks
-from mpipool.task import DIGEST, DONE
+from mpipool.task import DIGEST
 
 FLUSH: Final = 0.01
 """Seconds after which outcomes are sent although the chunk goes on."""
@@ -135,7 +135,8 @@ class Executor:
             self._send(current, back=0)
             current.batch.begin(task)
         current.batch.add(*result)
-        if running.touched or (chunk.lineage and result.state == DONE):
+        made = chunk.lineage and task in caches.get(chunk.scope, ())
+        if running.touched or made:
             current.batch.cached.append(task)
         return result.times[1]
 

@@ -37,6 +37,10 @@ from mpipool.messages import (
 
 FEW: Final = 2
 """So many calls out for each rank are few: the next is sent at once."""
+SHORT: Final = 1e-3
+"""Seconds. Shorter calls are sent together once some are out."""
+AHEAD: Final = 5.0
+"""Seconds of work for each rank, of longer calls, which are sent one by one."""
 BLOCK: Final = 256
 """So many calls are sent together at most."""
 FLUSH: Final = 0.001
@@ -85,6 +89,9 @@ class Lane:
         """Of these."""
         self._homes: dict[int, int] = {}
         """Where the data of some of them are: ranks, by index."""
+        self._costs = array("d")
+        """Expected seconds of all of them, if they are priced."""
+        self._priced = call.cost is not None
         self._settled = 0
         self._as_raised = bool(call.options.get("as_raised"))
         self._unpacker = Unpacker(call)
@@ -115,7 +122,7 @@ class Lane:
 
     # --- what goes in ----------------------------------------------------------------------------
 
-    def add(self, future: Future, called: tuple[Any, ...], name: str) -> bool:
+    def add(self, future: Future, called: tuple[Any, ...], name: str, cost: float = 0.0) -> bool:
         """Send a call, some time; return False if no call is taken any more.
 
         Parameters
@@ -126,6 +133,8 @@ class Lane:
             As `executor.invoking.invoke` takes it.
         name : str
             Of the function, for errors.
+        cost : float
+            Expected seconds, where the lane's calls are priced.
 
         Raises
         ------
@@ -142,33 +151,62 @@ class Lane:
                 return True
             future._origin = self
             if isinstance(packed, Pieces):
-                self._send_at_once(future, packed)
+                self._send_at_once(future, packed, cost)
                 return True
-            self._enter(future)
+            self._enter(future, cost)
             self._unsent.append(packed)
             self._bytes += len(packed)
-            urgent = self.out <= self._few or len(self._unsent) >= BLOCK
-            if urgent or self._bytes > BLOCK_BYTES:
+            full = len(self._unsent) >= BLOCK or self._bytes > BLOCK_BYTES
+            if full or self._is_urgent:
                 self.flush()
             elif not self._alarmed:
                 self._alarmed = True
                 self._caller.post.ring()
             return True
 
-    def _enter(self, future: Future) -> None:
+    @property
+    def _is_urgent(self) -> bool:
+        """Whether the call just added is to be sent at once.
+
+        Not of short ones: a message of its own takes longer than such a call. Of others all that
+        ranks need soon, for this process may be busy from now on, and send nothing.
+        """
+        mean = self._unpacker.mean
+        if mean is None:
+            return self.out <= BLOCK
+        if mean < SHORT:
+            return self.out <= self._few
+        return self.out * mean <= AHEAD * self._caller.size
+
+    def _enter(self, future: Future, cost: float) -> None:
         future._index = len(self._futures)
         self._futures.append(future)
         home = taken_along()
         if home is not None:
             self._homes[future._index] = home
+        if self._priced:
+            self._costs.append(cost)
 
-    def _send_at_once(self, future: Future, packed: Pieces) -> None:
+    def _send_at_once(self, future: Future, packed: Pieces, cost: float) -> None:
         """Send a large call by itself, from where it is, before it can be changed."""
         self.flush()
-        self._enter(future)
-        self._homes.clear()  # the data come along
+        self._enter(future, cost)
         sizes = array("Q", [len(packed)]).tobytes()
-        self._caller.send(Items(request=self.request, last=False, parts=(sizes,)), packed.buffers)
+        items = Items(request=self.request, last=False, parts=(sizes, *self._take_known(1)))
+        self._caller.send(items, packed.buffers)
+
+    def _take_known(self, count: int) -> tuple[bytes, ...]:
+        """Take what is known of the last calls: expected seconds, and the ranks of their data."""
+        if not (self._homes or self._costs):
+            return ()
+        costs = self._costs.tobytes()
+        homes = b""
+        if self._homes:
+            first = len(self._futures) - count
+            homes = array("q", [self._homes.get(first + at, -1) for at in range(count)]).tobytes()
+        self._homes.clear()
+        self._costs = array("d")
+        return costs, homes
 
     def skip(self, details: bytes) -> bool:
         """Have it recorded that a call never runs; return False if the lane takes none any more."""
@@ -188,14 +226,9 @@ class Lane:
             if not self._unsent:
                 return
             unsent, self._unsent, self._bytes = self._unsent, [], 0
-            parts = [array("Q", map(len, unsent)).tobytes()]
-            if self._homes:
-                first = len(self._futures) - len(unsent)
-                homes = [self._homes.get(first + at, -1) for at in range(len(unsent))]
-                parts += b"", array("q", homes).tobytes()
-                self._homes.clear()
-            parts.append(b"".join(unsent))
-            self._caller.send(Items(request=self.request, last=False, parts=tuple(parts)))
+            sizes = array("Q", map(len, unsent)).tobytes()
+            parts = (sizes, *self._take_known(len(unsent)), b"".join(unsent))
+            self._caller.send(Items(request=self.request, last=False, parts=parts))
 
     def close(self) -> None:
         """Say that no further calls come."""
@@ -278,6 +311,9 @@ class Lane:
         sent = len(self._futures) - len(self._unsent)
         unsent = list(zip(self._futures[sent:], self._unsent, strict=True))
         kept = [pair for index, pair in enumerate(unsent, start=sent) if index not in indices]
+        if self._costs:
+            left = [at for at in range(len(unsent)) if sent + at not in indices]
+            self._costs = array("d", [self._costs[at] for at in left])
         doomed = [self._futures[index] for index in indices]
         self._unsent = [packed for _, packed in kept]
         self._futures[sent:] = [future for future, _ in kept]

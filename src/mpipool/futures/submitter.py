@@ -42,6 +42,8 @@ class Kind:
     needs: str = ""
     """As `needs.Needs.packed` writes them."""
     context: str = ""
+    priced: bool = False
+    """Whether it is known how long each call takes."""
     options: tuple[tuple[str, Any], ...] = ()
     """What executors and agents must know: names and values."""
 
@@ -54,8 +56,13 @@ class Kind:
             retries=self.retries,
             needs=self.needs,
             context=self.context,
+            cost=_unused if self.priced else None,
             options=dict(self.options),
         )
+
+
+def _unused(index: int, item: Any) -> float:
+    raise AssertionError("the cost of a call is given with it")
 
 
 PLAIN: Final = Kind()
@@ -72,6 +79,8 @@ class Submission:
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
     keywords: dict[str, Any]
+    cost: float = 0.0
+    """Expected seconds, where the kind is priced."""
     missing: int = 0
     """How many futures it waits for."""
 
@@ -137,8 +146,20 @@ class Submitter:
         keywords: dict[str, Any],
         kind: Kind = PLAIN,
         after: Iterable[AnyFuture[Any]] = (),
+        cost: float = 0.0,
     ) -> Future:
         """Have a function called; return the future of what it returns.
+
+        Parameters
+        ----------
+        function, arguments, keywords
+            The call.
+        kind : Kind
+            Its options.
+        after : iterable of Future
+            For which it waits, besides those among its arguments.
+        cost : float
+            Expected seconds, where the kind is priced.
 
         Raises
         ------
@@ -153,7 +174,7 @@ class Submitter:
             raise RuntimeError("cannot schedule new futures after interpreter shutdown")
         future = Future()
         future._origin = self
-        submission = Submission(future, kind, function, arguments, keywords)
+        submission = Submission(future, kind, function, arguments, keywords, cost)
         awaited = {*after, *futures_in(arguments), *futures_in(tuple(keywords.values()))}
         if awaited:
             submission.missing = len(awaited)
@@ -186,7 +207,8 @@ class Submitter:
     def _send(self, submission: Submission) -> None:
         called = packable(submission.function), submission.arguments, submission.keywords
         try:
-            while not self._lane(submission.kind).add(submission.future, called, submission.name):
+            future, name, cost = submission.future, submission.name, submission.cost
+            while not self._lane(submission.kind).add(future, called, name, cost):
                 pass  # it was closed just now; the next is open
         except BrokenPool:
             raise

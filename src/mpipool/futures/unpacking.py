@@ -28,10 +28,13 @@ class Unpacker:
     ----------
     name : str
         What its calls are called in errors.
+    mean : float or None
+        Seconds which a call takes, lately; None until one has ended.
     """
 
     def __init__(self, call: Call) -> None:
         self.name = call.stage or "submit"
+        self.mean: float | None = None
         self._load = Handle.of if call.options.get("keep") else loads
         self._as_raised = bool(call.options.get("as_raised"))
 
@@ -51,8 +54,10 @@ class Unpacker:
         settlements: list[Settlement] = []
         broken: BrokenPool | None = None
         at = at_details = 0
+        busy = 0.0
         for index, fields in enumerate(ENTRY.iter_unpack(table), start=batch.first):
-            state, length, *_, size = fields
+            state, length, _, wall, _, _, size = fields
+            busy += wall
             result, said = results[at : at + size], details[at_details : at_details + length]
             at, at_details = at + size, at_details + length
             future = futures[index]
@@ -65,7 +70,11 @@ class Unpacker:
             if isinstance(error, InitializerFailed):
                 broken = error = _broken(error)
             settlements.append((future, None, error))
+        self._learn(busy / max(batch.count, 1))
         return settlements, broken
+
+    def _learn(self, mean: float) -> None:
+        self.mean = mean if self.mean is None else (self.mean + mean) / 2
 
     def _loaded(self, index: int, result: memoryview) -> tuple[Any, Exception | None]:
         try:

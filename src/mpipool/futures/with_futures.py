@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from mpipool.errors import UsageError
 from mpipool.futures.future import Future
 from mpipool.futures.pool_executor import PoolExecutor
 from mpipool.futures.submitter import PLAIN, Kind, shared_submitter
@@ -54,10 +55,15 @@ class WithFutures:
         options: Options = {}
         for name in OPTIONS.intersection(kwargs) if kwargs else ():
             options[name] = kwargs.pop(name)  # type: ignore[literal-required]
-        kind = self._kind(check("submit", options, SUBMIT)) if options else self._plain
-        return shared_submitter(self._caller).submit(
-            function, args, kwargs, kind, options.get("after", ())
-        )
+        submitter = shared_submitter(self._caller)
+        if not options:
+            return submitter.submit(function, args, kwargs, self._plain)
+        wanted = check("submit", options, SUBMIT)
+        cost = wanted["cost"]
+        if cost is not None and not isinstance(cost, (int, float)):
+            raise UsageError(f"cost={cost!r}: a single call takes a number of seconds")
+        kind = self._kind(wanted)
+        return submitter.submit(function, args, kwargs, kind, wanted["after"], cost or 0.0)
 
     def executor(self) -> PoolExecutor:
         """Return a `concurrent.futures.Executor` on the ranks of this pool."""
@@ -74,5 +80,6 @@ class WithFutures:
             retries=wanted["retries"],
             needs=wanted.needs.packed(),
             context=self._context if context is None else context,
+            priced=wanted["cost"] is not None,
             options=tuple(sorted(wanted.shared.items())),
         )

@@ -67,7 +67,7 @@ class Entry:
     """When it began to wait last: counts such events of the rank. 0 if it never has."""
     seat: bool = False
     """Whether it is of a gang of which another rank is the first member. That one says for all
-    whether the gang is blocked."""
+    whether the gang is blocked; this one, whether its own core is free meanwhile."""
 
 
 class Member:
@@ -235,7 +235,6 @@ class Member:
         # A core lent to the rank's own scatter is busy too while its first chunk is on the way.
         placed = {entry.lease for entry in self.entries.values()}
         active.update(root for lease, root in self._own.items() if lease not in placed)
-        active.update(entry.root for entry in self.entries.values() if entry.seat)
         waiting = {entry.root for entry in self.entries.values()} - active
         tops = self._tops() if waiting else ()
         report = (tuple(sorted(waiting)), tops)

@@ -6,6 +6,7 @@ duration or over 50 ms go singly, so that there is no chunk size to tune.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,10 +14,38 @@ SINGLY: Final = 0.05
 """Seconds: longer tasks go one by one."""
 CHUNK: Final = 0.01
 """Seconds of work in a chunk."""
+WORTH: Final = 0.0005
+"""Seconds of work for which a chunk is worth its way; so the end of short tasks is not split up."""
+OVERHEAD: Final = 5e-6
+"""Seconds which a task costs around its own."""
 MAX_TASKS: Final = 4096
 MAX_BYTES: Final = 1 << 20
 RECENT: Final = 0.2
 """Weight of the newest chunk in the mean duration."""
+
+
+REMEMBERED: Final = 256
+"""Functions whose tasks' mean duration a leader remembers."""
+
+
+class Means:
+    """How long the tasks of functions took, so that the next scatter of one begins at full pace."""
+
+    def __init__(self) -> None:
+        self._means: OrderedDict[bytes, float] = OrderedDict()
+
+    def of(self, digest: bytes) -> float | None:
+        """Return the mean seconds of a function's tasks, or None."""
+        return self._means.get(digest)
+
+    def learn(self, digest: bytes, mean: float | None) -> None:
+        """Note what a scatter has shown."""
+        if mean is None:
+            return
+        self._means[digest] = mean
+        self._means.move_to_end(digest)
+        if len(self._means) > REMEMBERED:
+            self._means.popitem(last=False)
 
 
 @dataclass(slots=True)
@@ -51,7 +80,7 @@ class Pace:
         if self.mean is None or self.mean >= SINGLY:
             return 1
         by_time = int(CHUNK / max(self.mean, CHUNK / MAX_TASKS))
-        by_share = -(-queued // (2 * members))
+        by_share = max(-(-queued // (2 * members)), int(WORTH / (self.mean + OVERHEAD)))
         by_bytes = MAX_BYTES * self.items // max(self.size, 1)
         return max(1, min(by_time, by_share, by_bytes))
 

@@ -68,7 +68,7 @@ class Scatter:
         Whether the tasks are single calls, of which one says little about the next.
     """
 
-    def __init__(self, retries: int = 0, mixed: bool = False) -> None:
+    def __init__(self, retries: int = 0, mixed: bool = False, mean: float | None = None) -> None:
         self.retries = retries
         self.waiting = Waiting()
         self.leases: dict[LeaseId, Lease] = {}
@@ -76,7 +76,7 @@ class Scatter:
         self.delivered = 0
         self.all_in = False
         self.abandoned = False
-        self.pace = Pace(mixed=mixed)
+        self.pace = Pace(mixed=mixed, mean=mean)
         self._losses: dict[int, int] = {}
         self._last_chunk = ChunkId(0)
         self._believed = 0

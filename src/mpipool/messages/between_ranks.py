@@ -193,7 +193,7 @@ class Fetch(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched(Message):
-    """The answer to `Fetch`. Parts: the data, none if they were released."""
+    """Agent to agent, to caller: what `Fetch` asked for. Parts: the data; none if they are gone."""
 
     request: int
     data: DataId

@@ -70,7 +70,7 @@ def _layout(make: type[Message]) -> _Layout:
         else:
             others[name] = (_pack_integers, _unpack_integers, ())
     names = (*scalars, *others)
-    head = struct.Struct("<B" + "".join(scalars.values()) + "I" * len(others) + "B")
+    head = struct.Struct("<B" + "".join(scalars.values()) + "I" * (len(others) + 1))
     return _Layout(make, names, _getter(names), len(scalars), head, tuple(others.values()))
 
 

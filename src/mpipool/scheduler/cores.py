@@ -15,7 +15,8 @@ don't count against those of the gang's descendants.
 A lease may be on several ranks: on its first one, whose agent says when it is blocked, and on
 others as a *guest*. A gang's guests are its members; those of a task with threads are cores which
 are held for it, with no process of it there. A guest that is not blocked makes its rank busy, and
-one that is leaves no trace: a rank is idle with it.
+one that is leaves no trace: a rank is idle with it. A member may be blocked alone too, in a scatter
+of its own, if its rank says so.
 """
 
 from __future__ import annotations
@@ -53,9 +54,9 @@ class Core:
     @property
     def place(self) -> Place:
         """Where the rank belongs."""
-        if self.guests:
+        if not self.guests <= self.blocked:
             return BUSY
-        if not self.leases:
+        if not (self.leases or self.guests):
             return IDLE
         if not self.leases <= self.blocked:
             return BUSY

@@ -63,7 +63,8 @@ class CoreBlocked:
 
     rank: Rank
     leases: frozenset[LeaseId]
-    """Of these, a lease with several ranks is named by its first one only, for all of them."""
+    """A lease with several ranks is named by its first one for all of them, by another member of
+    a gang for that one alone."""
     tops: tuple[ScatterId, ...]
     """For each stack of the rank, the scatter for which its topmost task waits."""
 

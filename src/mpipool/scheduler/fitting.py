@@ -53,7 +53,13 @@ class Fitting:
                 return f"a task must run on rank {rank}, which runs no tasks"
             if demand.needs.in_place:
                 return "a gang can't be bound to a rank by what is kept there"
-            cap = self._cores[rank].node.memory.cap
+            node = self._cores[rank].node
+            if demand.needs.threads > len(node.ranks):
+                return (
+                    f"a task must run on rank {rank} and needs {demand.needs.threads} cores; "
+                    f"the node of this rank has {len(node.ranks)}"
+                )
+            cap = node.memory.cap
             if demand.needs.memory > cap:
                 return (
                     f"a task must run on rank {rank} and needs {demand.needs.memory} MiB; "

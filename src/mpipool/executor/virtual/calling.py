@@ -210,11 +210,11 @@ class Process:
 
     # --- data ------------------------------------------------------------------------------------
 
-    def fetch(self, data: DataId, value: int) -> Work:
-        """Get kept data, which must have been made by this plan."""
+    def fetch(self, data: DataId, value: int, copies: bool) -> Work:
+        """Get kept data, which must have been made by this plan; a copy may stay on the rank."""
         request = next(self._requests)
         self._boxes[request] = deque()
-        self.say(Fetch(request=request, data=data, copies=False))
+        self.say(Fetch(request=request, data=data, copies=copies))
         fetched = yield from self._next(request)
         del self._boxes[request]
         assert isinstance(fetched, Fetched)

@@ -81,8 +81,12 @@ class Plan:
     """So many of those after these raise at its end."""
     raises: bool = False
     """Whether it raises when a scatter is refused."""
+    everywhere: bool = False
+    """Whether all members of a gang lead its scatters, not just the first one."""
     losses: int = 0
     """How often it went down with a process through no fault of its own."""
+    spoiled: bool = False
+    """Whether an earlier call raised when its cache was made again."""
     refusals: int = 0
     """How many of its scatters were refused."""
     of: ScatterPlan | None = None

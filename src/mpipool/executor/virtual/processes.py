@@ -22,6 +22,8 @@ DEATH: Final = 1e-3
 FLUSH: Final = 0.01
 LONG: Final = 0.05
 """As in `runtime`."""
+LINGER: Final = 1.0
+"""Seconds for which the script does nothing at its end, so that everything comes to rest."""
 
 Attempt = Generator[float | None, None, Outcome]
 
@@ -89,6 +91,7 @@ class VirtualScript(Process):
 
     def _run(self, plan: Plan) -> Work:
         yield from self.lead(plan)
+        yield LINGER
         self.say(Leave(exit_code=0))
 
 
@@ -256,7 +259,6 @@ class VirtualExecutor(Process):
             self.task = current.task
             current.began, current.runs = self.clock.now, True
             item = current.item(current.task)
-            yield from self._rebuild(current)
             outcome = yield from self._attempt(current, item)
             current.runs = False
             current.unsent.append(outcome)
@@ -288,7 +290,9 @@ class VirtualExecutor(Process):
             try:
                 yield from self._compute(current, plan, item)
             except Raised:
-                continue
+                self.caches.get(current.chunk.scope, {}).pop(current.task, None)
+                self._pool.plans[current.item(current.task).plan].spoiled = True
+                raise
             self._touch(current, plan)
 
     # --- tasks -----------------------------------------------------------------------------------
@@ -301,19 +305,21 @@ class VirtualExecutor(Process):
             self.die()
             yield None
         raised = attempt <= plan.deaths + plan.failures
+        touched = False
         try:
+            yield from self._rebuild(current)
             yield from self._compute(current, plan, item)
+            touched = self._touch(current, plan)
         except Raised:
             raised = True
-        else:
-            if self._touch(current, plan) or (current.chunk.lineage and not raised):
-                current.cached.append(current.task)
+        if touched or (current.chunk.lineage and self._has_cache(current)):
+            current.cached.append(current.task)
         return _outcome(plan, raised, current.began, self.clock.now - current.began)
 
     def _compute(self, current: Current, plan: Plan, item: Item) -> Work:
         self._look(current, item)
         if item.data != NO_DATA:
-            yield from self.fetch(item.data, item.value)
+            yield from self.fetch(item.data, item.value, copies=plan.number % 2 > 0)
         yield plan.seconds
         yield from self.lead(plan)
 
@@ -325,6 +331,9 @@ class VirtualExecutor(Process):
             plan = self._pool.plans[there[serial]]
             assert plan.of, "the script leaves no marks"
             assert plan.of.tasks.index(plan) == current.task, "a cache is another task's"
+
+    def _has_cache(self, current: Current) -> bool:
+        return current.task in self.caches.get(current.chunk.scope, {})
 
     def _touch(self, current: Current, plan: Plan) -> bool:
         """Leave a mark in the cache, if the plan says so."""
@@ -383,9 +392,9 @@ class VirtualHere(VirtualExecutor):
         self.clock.after(PASS, self._agent.ganging.main_thread_is_free)
 
     def _attempt(self, current: Current, item: Item) -> Attempt:
-        if self._ranks[0] == self._rank:
-            return (yield from super()._attempt(current, item))
         plan = self._pool.plans[item.plan]
+        if plan.everywhere or self._ranks[0] == self._rank:
+            return (yield from super()._attempt(current, item))
         yield plan.seconds
         return _outcome(plan, False, current.began, plan.seconds)
 

@@ -1,0 +1,96 @@
+"""Many queued items: tasks per second and memory at 1,000, 100,000 and 1,000,000 of them.
+
+And a mixture of tasks of 1 ms and of 1 s, which chunks must not slow. Memory is the proportional
+share (PSS) of rank 0's agent, and of the script, when all items are in. Usage:
+``python benchmarks/queued.py [--rounds 3] [--workers 4]``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+
+from throughput import output_of
+
+from mpipool.launch import find_mpiexec
+
+QUEUED = """
+import os, subprocess, time
+from mpipool import Pool
+
+def pss(pid):
+    lines = open(f"/proc/{{pid}}/smaps_rollup").read().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+
+def agent_of(script):
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            parent = int(open(f"/proc/{{pid}}/stat").read().rpartition(")")[2].split()[1])
+            command = open(f"/proc/{{pid}}/cmdline").read()
+        except OSError:
+            continue
+        if parent == script and "mpipool.agent_main" in command:
+            return int(pid)
+
+if __name__ == "__main__":
+    with Pool() as pool:
+        pool.map(abs, range(1000))
+        agent, peak = agent_of(os.getpid()), [0.0, 0.0]
+
+        def look(done, failed, total):
+            if done and not peak[0]:
+                peak[:] = [pss(agent), pss(os.getpid())]
+
+        start = time.perf_counter()
+        pool.map(abs, range({items}), progress=look)
+        seconds = time.perf_counter() - start
+        print("result", {items} / seconds, *peak)
+"""
+MIXTURE = """
+import random, time
+from mpipool import Pool
+
+if __name__ == "__main__":
+    chance = random.Random(1)
+    sleeps = [1.0 if chance.random() < 0.004 else 0.001 for _ in range(5000)]
+    with Pool() as pool:
+        pool.map(time.sleep, [0.01] * 40)
+        start = time.perf_counter()
+        pool.map(time.sleep, sleeps)
+        seconds = time.perf_counter() - start
+        bound = max(sum(sleeps) / {workers}, 1.0)
+        print("result", pool.last_map.busy / ({workers} * seconds), seconds, bound)
+"""
+
+
+def main() -> None:
+    """Measure, and print two tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=4)
+    options = parser.parse_args()
+    mpiexec = find_mpiexec()
+    if mpiexec is None:
+        raise SystemExit("no mpiexec beside this Python")
+    ranks = [mpiexec, "-n", str(options.workers), sys.executable]
+    sizes = (1_000, 100_000, 1_000_000)
+    queued: dict[int, list[list[float]]] = {items: [] for items in sizes}
+    mixed = []
+    for _ in range(options.rounds):
+        for items in sizes:
+            queued[items].append(output_of(ranks, QUEUED.format(items=items)))
+        mixed.append(output_of(ranks, MIXTURE.format(workers=options.workers)))
+    print("| queued items | no-op tasks per second | rank 0's agent, MiB | the script, MiB |")
+    print("| --- | --- | --- | --- |")
+    for items, results in queued.items():
+        rate, agent, script = (statistics.median(column) for column in zip(*results, strict=True))
+        print(f"| {items:,} | {rate:,.0f} | {agent:.0f} | {script:.0f} |")
+    used, seconds, bound = (statistics.median(column) for column in zip(*mixed, strict=True))
+    print("\n| 5,000 tasks of 1 ms, of which 0.4 % take 1 s | |\n| --- | --- |")
+    print(f"| utilisation, {options.workers} ranks | {100 * used:.0f} % |")
+    print(f"| makespan, s (bound {bound:.2f}) | {seconds:.2f} |")
+
+
+if __name__ == "__main__":
+    main()
