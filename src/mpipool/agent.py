@@ -299,5 +299,5 @@ def _drop_unclaimed(message: Message) -> None:
     """Drop the parcels which nobody has taken, or whose message was not passed on."""
     is_ahead = isinstance(message, Ahead) and not message.void
     for parcel in parcels_in(message):
-        if parcel.taker is None or not (is_ahead or parcel.named):
+        if not (parcel.taker if is_ahead else parcel.named):
             parcel.drop()

@@ -50,7 +50,7 @@ class Keeping:
         """Keep data, and return by which id they are known everywhere."""
         self._serial += 1
         kept = data_id(self._transport.rank, self._serial)
-        # A copy, or it would hold on to the message around it; of that it is nearly all if it is long.
+        # A copy, or it would hold on to the message around it; a long one is nearly all of that.
         self._kept[kept] = data if len(data) >= PARCEL else bytes(data)
         return kept
 
