@@ -48,6 +48,7 @@ from mpipool.messages import (
     Stop,
     TasksDone,
     Wait,
+    mentions_last,
     parcels_in,
 )
 from mpipool.recording import EVERY
@@ -143,7 +144,7 @@ class Agent:
             case TasksDone():
                 self.leading.done(sender, message, self._clock())
             case Ahead(void=False):
-                self.leading.ahead(message)
+                self._pass_on(message)
             case RunTasks() if self.ganging.takes(message):
                 self.ganging.run(sender, message, self._clock())
             case RunTasks():
@@ -166,6 +167,12 @@ class Agent:
                 self.keeping.fetched(message)
             case Release():
                 self.keeping.released(message)
+
+    def _pass_on(self, ahead: Ahead) -> None:
+        """Let the caller have a large result while it is being sent."""
+        led = self.leading.scatters.get(ahead.scatter)
+        if led and not led.machine.complete:
+            self._to_caller(led.owner, ahead)
 
     # --- from the processes below ----------------------------------------------------------------
 
@@ -297,7 +304,7 @@ class Agent:
 
 def _drop_unclaimed(message: Message) -> None:
     """Drop the parcels which nobody has taken, or whose message was not passed on."""
-    is_ahead = isinstance(message, Ahead) and not message.void
+    is_last = mentions_last(message)
     for parcel in parcels_in(message):
-        if not (parcel.taker if is_ahead else parcel.named):
+        if not (parcel.named if is_last else parcel.taker):
             parcel.drop()

@@ -26,7 +26,6 @@ from mpipool.ids import (
 )
 from mpipool.led import Led, Owner
 from mpipool.messages import (
-    Ahead,
     Began,
     Buffer,
     Cancel,
@@ -97,7 +96,8 @@ class Leading:
         scatter = scatter_id(self._transport.rank, self._serial)
         entry = self._member.entry(opening.lease, owner)
         path = (*entry.path, scatter) if entry else (scatter,)
-        mean = self._means.of(opening.digest)
+        # Single calls may be anything: the last ones say nothing.
+        mean = None if opening.watched else self._means.of(opening.digest)
         machine = Scatter(opening.retries, mixed=opening.watched, mean=mean)
         led = Led(scatter, path, owner, entry, opening, machine)
         self.scatters[scatter] = led
@@ -232,12 +232,6 @@ class Leading:
             refused = Refused(request=led.opening.request, reason=refuse.reason)
             self._to_caller(led.owner, refused)
             self._handle(led, events.Abandoned(), now)
-
-    def ahead(self, ahead: Ahead) -> None:
-        """Let the caller have a large result while it is being sent."""
-        led = self.scatters.get(ahead.scatter)
-        if led and not led.machine.complete:
-            self._to_caller(led.owner, ahead)
 
     def done(self, sender: Rank, report: TasksDone, now: float) -> None:
         """Take in outcomes."""

@@ -14,14 +14,8 @@ from itertools import islice
 from typing import Any, Final
 
 from mpipool.errors import WorldLost
-from mpipool.executor.parcels import (
-    Inbox,
-    Outbox,
-    Rooms,
-    Way,
-    rooms_in,
-    with_memory,
-)
+from mpipool.executor.parcels import Inbox, Way
+from mpipool.executor.rooms import Outbox, Rooms, rooms_in, with_memory
 from mpipool.messages import (
     Ahead,
     Buffer,

@@ -56,6 +56,7 @@ from mpipool.messages.between_ranks import (
     Stop,
     TasksDone,
     Want,
+    mentions_last,
 )
 from mpipool.messages.encoding import ALIGNMENT, decode, describe, encode
 from mpipool.messages.message import Buffer, Message, Path
@@ -132,6 +133,7 @@ __all__ = [
     "decode",
     "describe",
     "encode",
+    "mentions_last",
     "parcels_in",
     "room_for",
 ]

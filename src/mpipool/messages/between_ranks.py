@@ -298,6 +298,11 @@ class Bye(Message):
     """Agent to broker: my executors are gone, my last records sent. And back: all is on disk."""
 
 
+def mentions_last(message: Message) -> bool:
+    """Whether nothing will mention the parcels of this message on its link any more."""
+    return not isinstance(message, Ahead) or message.void
+
+
 RANK_MESSAGES: Final[tuple[type[Message], ...]] = (
     Hello, Want, Lend, Refuse, Return, Blocked, Define, RunTasks, Ahead, TasksDone, Recall,
     Forget, Fetch, Fetched, Release, Assemble, Assembled, Enter, Left, Despair, Records, Ask,

@@ -37,6 +37,7 @@ from mpipool.messages import (  # noqa: E402
     RunTasks,
     decode,
     encode,
+    mentions_last,
     parcels_in,
     room_for,
 )
@@ -128,7 +129,7 @@ class MpiTransport:
         size = sum(map(len, buffers))
         if not isinstance(message, Ahead):
             self.traffic.count_sent(message, size + sum(map(len, parcels)))
-        if not isinstance(message, Ahead) or message.void:
+        if mentions_last(message):
             for parcel in parcels:
                 self._pieces.mentioned(parcel)
         waiting = self._waiting.setdefault(to, deque())
@@ -168,7 +169,7 @@ class MpiTransport:
         is_ahead = frame[0] == Ahead.code
         message = decode(frame, partial(self._pieces.find, sender, is_ahead))
         parcels = parcels_in(message)
-        if not isinstance(message, Ahead) or message.void:
+        if mentions_last(message):
             for parcel in parcels:
                 self._pieces.found_last(sender, parcel)
         if not is_ahead:
