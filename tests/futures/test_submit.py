@@ -14,9 +14,12 @@ class Occupied:
 
     def __init__(self, p, folder):
         import os
+        import uuid
 
         self.go = os.path.join(folder, "go")
-        self.calls = [p.submit(wait_for_file, self.go) for _ in range(20 * p.size)]
+        # By the name of a stage of their own nothing is known of them, and they go one by one.
+        stage = str(uuid.uuid4())
+        self.calls = [p.submit(wait_for_file, self.go, stage=stage) for _ in range(20 * p.size)]
         self.size = p.size
 
     def __enter__(self):
@@ -316,7 +319,7 @@ def test_what_waits_can_be_cancelled_and_what_runs_can_not(world, folder):
     def script(folder):
         p = pool()
         with Occupied(p, folder) as occupied:
-            waiting = [p.submit(wait_for_file, "never") for _ in range(50)]
+            waiting = [p.submit(wait_for_file, "never", stage="never") for _ in range(50)]
             cancelled = [future.cancel() for future in waiting]
             running = [future for future in occupied.calls if future.running()]
             refused = [future.cancel() for future in running]

@@ -487,7 +487,7 @@ def test_the_tasks_of_gangs_have_an_entry_and_no_process():
     assert member.idle == {}
 
 
-def test_a_seat_in_a_gang_is_not_said_to_be_blocked_and_crowds_nobody():
+def test_a_seat_in_a_gang_crowds_nobody_and_is_blocked_when_its_member_waits():
     member = Member()
     seat = member.sit(LeaseId(1), (P,))
     assert (seat.executor, seat.seat, seat.chunks) == (HERE, True, {})
@@ -495,7 +495,7 @@ def test_a_seat_in_a_gang_is_not_said_to_be_blocked_and_crowds_nobody():
     assert done(member, 2)[1] is False
     wait(member, 1, MINE)
     wait(member, 2, DEEPER)
-    assert member.blocked() == ((2,), (MINE, DEEPER))
+    assert member.blocked() == ((1, 2), (MINE, DEEPER))
     member.stand(seat)
     assert stacks(member) == [[2]]
     assert list(member.entries) == [(2, 1)]

@@ -34,16 +34,18 @@ def test_the_first_member_says_when_the_gang_is_blocked():
     assert member.blocked() == ((LEASE,), (BELOW,))
 
 
-def test_another_member_says_nothing_of_the_gang_when_it_waits_for_a_scatter_of_its_own():
+def test_another_member_is_blocked_when_it_waits_for_a_scatter_of_its_own():
     member = Member()
     seat = member.sit(LEASE, (GANG,))
-    member.waits(seat, MINE)
     assert member.blocked() is None
+    member.waits(seat, MINE)
+    assert member.blocked() == ((LEASE,), (MINE,))
     member.lend_own_core(seat, OWN)
     own, _ = member.place(OWN, (GANG, MINE))
     assert own.root == LEASE
+    assert member.blocked() == ((), ())
     member.waits(own, DEEPER)
-    assert member.blocked() is None
+    assert member.blocked() == ((LEASE,), (DEEPER,))
 
 
 def test_a_seat_leaves_the_core_to_what_the_first_member_has_scattered():

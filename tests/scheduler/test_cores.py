@@ -224,6 +224,20 @@ def test_members_of_a_gang_are_busy_and_while_it_is_blocked_free_for_what_is_bel
     assert len(made.common) == made.free == 3
 
 
+def test_another_member_of_a_gang_that_waits_for_itself_frees_its_own_core_only():
+    made = cores(1, 2, 3)
+    gang = LeaseId(1)
+    made.lend_several((Rank(1), Rank(2), Rank(3)), gang, True)
+    made.block(Rank(3), frozenset({gang}), (P,))
+    assert [made.takes(Rank(rank), (P, S), gang) for rank in (1, 2, 3)] == [False, False, True]
+    assert not made.takes(Rank(3), (P, S))
+    made.block(Rank(1), frozenset({gang}), (Q,))
+    made.block(Rank(1), frozenset(), ())
+    assert [made.takes(Rank(rank), (P, S), gang) for rank in (1, 2, 3)] == [False, False, True]
+    made.block(Rank(3), frozenset(), ())
+    assert made[Rank(3)].place is Place.BUSY
+
+
 def test_stacks_below_a_gang_do_not_count_against_what_is_below_it():
     made = cores(1, 2)
     hold(made, 2, 1, 2, waiting=[1, 2], tops=[P, Q])

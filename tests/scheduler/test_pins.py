@@ -114,6 +114,14 @@ def test_a_task_pinned_where_nothing_runs_is_refused():
     ]
 
 
+def test_the_cores_of_the_pinned_ranks_node_count():
+    machine = on_nodes((1, 4), (2, 9))
+    assert played(machine, wants(A, 0, needs=Needs(threads=2), pins=(2, 1))) == [
+        [Refuse(A, "a task must run on rank 1 and needs 2 cores; the node of this rank has 1")]
+    ]
+    assert not machine.leases
+
+
 def test_the_memory_of_the_pinned_rank_counts():
     machine = on_nodes((1, 4), (1, 9))
     assert played(machine, wants(A, 0, needs=Needs(memory=5), pins=(2, 1))) == [

@@ -45,7 +45,7 @@ class Planner:
         self.retries = chance.choice([0, 1, 2])
         self.faulty = chance.choice([0.0, 0.0, 0.1])
         """Probability that a task fails in some way."""
-        self.constrained = self.likely(0.0, 0.3, 0.7)
+        self.constrained = self.likely(0.0, 0.3, 0.7, 0.95)
         """Probability that a scatter needs more than a core."""
         self.cached = self.likely(0.0, 0.3, 0.6)
         """Probability that a scatter is followed by others which use its caches."""
@@ -55,6 +55,10 @@ class Planner:
         """Probability that the results of a scatter stay where they are made."""
         self.futures = self.likely(0.0, 0.3)
         """Probability that a scatter is lazy, or that several are led at once."""
+        self.tight = self.kind == WILD and self.hits(0.25)
+        """Whether leaders want so much memory that they wait for what others hold."""
+        if self.tight:
+            self.constrained = 0.9
         self.nodes = self.draw_nodes()
         self.size = sum(ranks for ranks, _ in self.nodes)
         self.tokens = {"io": chance.randint(1, 4), "db": 1}
@@ -122,9 +126,7 @@ class Planner:
             needs = first.needs if self.hits(0.5) else self.needs(outer, in_gang)
             if self.kind == NESTED and needs != first.needs:
                 needs = self.below(first.needs)  # it must fit where the caches are
-            scatter = self.scatter(
-                depth, outer, in_gang, width, PLAIN if needs.in_place else needs
-            )
+            scatter = self.scatter(depth, outer, in_gang, width, PLAIN if needs.in_place else needs)
             scatter.previous, scatter.touches = True, self.hits(0.7)
             scatter.context = first.context
             steps.append([scatter])
@@ -163,15 +165,17 @@ class Planner:
             plan.deaths = 0 if of.needs.in_place else self.chance.choice([0, 1])
             plan.failures = self.chance.choice([0, 1, 2])
         plan.raises = self.hits(0.5)
-        if self.hits((0.5, 0.3, 0.2, 0.0)[min(depth, 3)]) or (self.kind == CACHING and depth < 2 and self.hits(0.5)):
-            constrained = self.constrained
+        if self.hits((0.5, 0.3, 0.2, 0.0)[min(depth, 3)]) or (
+            self.kind == CACHING and depth < 2 and self.hits(0.5)
+        ):
+            before = self.constrained, self.cached
             if of.needs.in_place and self.hits(0.3):
-                # Who raises does not wait for the others, and nobody waits for them for long. What
-                # is below another member than the first can't be promised what the gang holds.
+                # Who raises does not wait for the others, and nobody waits for them for long.
+                # Below other members than the first the gang's ranks are busy: none may be needed.
                 plan.everywhere, plan.raises, plan.failures = True, False, 0
-                self.constrained = 0.0
+                self.constrained = self.cached = 0.0
             self.add_steps(plan, depth + 1, inner, in_gang)
-            self.constrained = constrained
+            self.constrained, self.cached = before
         return plan
 
     # --- needs -----------------------------------------------------------------------------------
@@ -188,6 +192,8 @@ class Planner:
     def any_needs(self, excess: int) -> Needs:
         """Draw needs, up to so many times what there is."""
         chance = self.chance
+        if self.tight:
+            return Needs(memory=chance.randint(3, 8))
         memory = chance.choice([0, 0, chance.randint(1, 8 * excess)])
         tokens = (("io", chance.randint(1, self.tokens["io"] * excess)),) if self.hits(0.2) else ()
         if self.hits(0.1):
@@ -197,12 +203,23 @@ class Planner:
             memory = memory and min(memory, 2)
             if self.kind == NESTED:
                 memory = 0  # there may not be enough nodes
-            return Needs((fewest, chance.randint(fewest, self.size * excess)), 1, memory, tokens, True)
+            return Needs(
+                (fewest, chance.randint(fewest, self.size * excess)), 1, memory, tokens, True
+            )
         most = max(ranks for ranks, _ in self.nodes)
         threads = chance.choice([1, 1, chance.randint(1, most * excess)])
         if self.kind == NESTED and threads > 1:
             memory = 0
         return Needs((1, 1), threads, memory, tokens)
+
+    def can_never_be(self, needs: Needs) -> bool:
+        """Whether there is too little of something, whoever holds what."""
+        return (
+            needs.ranks[0] > self.size
+            or needs.threads > max(ranks for ranks, _ in self.nodes)
+            or all(cap and needs.memory > cap for _, cap in self.nodes)
+            or any(count > self.tokens[name] for name, count in needs.tokens)
+        )
 
     def below(self, outer: Needs) -> Needs:
         """Draw needs which are met by what a task outside holds."""

@@ -18,9 +18,9 @@ from mpipool.executor.virtual import (
     VirtualHere,
     VirtualScript,
 )
+from mpipool.ganging import Ganging
 from mpipool.group.invariants import check as check_scatter
 from mpipool.group.scatter import MAX_LOSSES
-from mpipool.ganging import Ganging
 from mpipool.ids import HERE, NO_LEASE, ExecutorId, LeaseId, Rank, ScatterId, is_own
 from mpipool.led import Led
 from mpipool.messages import Hello, Message
@@ -183,6 +183,8 @@ class SimulatedRun:
             assert scatter.previous
             return
         assert self.planner.kind != NESTED, f"what could be placed is refused: {reason}"
+        if self.planner.can_never_be(scatter.needs):
+            assert "for ever" not in reason, f"it was not refused at once: {reason}"
         assert scatter.needs.packed(), f"a scatter without needs is refused: {reason}"
 
     # --- what must hold --------------------------------------------------------------------------
@@ -237,8 +239,8 @@ class SimulatedRun:
     def check_stacks(self, agent: Agent) -> None:
         """Two stacks, two more above each gang, and tasks which must run in one process.
 
-        There may be one more where everything waits for what others hold, and while a task that must
-        run in one process has a rank which was lent to another a moment before.
+        There may be one more where everything waits for what others hold, and while a task that
+        must run in one process has a rank which was lent to another a moment before.
         """
         member, alive = agent.member, self.alive
         gangs = sum(entry.executor == HERE for entry in member.entries.values())
@@ -289,13 +291,18 @@ class SimulatedRun:
         """What holds when the script has got all it wanted: nothing is left of its tasks."""
         scheduler = self.broker.scheduler
         assert not scheduler.leases, f"leases are out: {scheduler.leases}"
-        assert not len(scheduler.demands), f"the scheduler knows of {len(scheduler.demands)} scatters"
+        assert not len(scheduler.demands), (
+            f"the scheduler knows of {len(scheduler.demands)} scatters"
+        )
         assert not scheduler.pins
         assert scheduler.cores.free == len(scheduler.cores) == self.planner.size
         for node in scheduler.cores.nodes:
             assert node.memory.free == node.memory.cap, f"{node.name} has promised memory"
         for store in scheduler.holdings.tokens.values():
             assert store.free == store.cap, f"{store.name} are promised"
+        if not (self.planner.faulty or self.strikes or self.refusals):
+            # Else a leader may have gone, or raised, before it knew what was kept for it.
+            assert not any(len(agent.keeping) for agent in self.agents), "data are kept for nobody"
         stays = {scope.origin for scope in self.agents[0].leading._scopes.values()}
         for agent in self.agents:
             rank = agent.transport.rank

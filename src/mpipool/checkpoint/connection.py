@@ -7,7 +7,6 @@ import errno
 import os
 import sqlite3
 from collections.abc import Iterator
-from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
@@ -135,7 +134,8 @@ def is_new(connection: sqlite3.Connection) -> bool:
 
 def create_schema(connection: sqlite3.Connection) -> None:
     """Make the tables, in the caller's transaction."""
-    script = files("mpipool.checkpoint").joinpath("schema.sql").read_text(encoding="utf-8")
+    # Not by importlib.resources, which takes 1 MiB of rank 0's agent.
+    script = Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
     # Not executescript, which commits first: killed here, the file must still be a new one.
     statement = ""
     for line in script.splitlines(keepends=True):

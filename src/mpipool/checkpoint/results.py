@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import tempfile
 from typing import Final
 
 from mpipool.checkpoint.trust import require_trusted
@@ -47,7 +46,9 @@ def publish_result(folder: str, name: str, data: bytes | bytearray | memoryview)
     """
     os.makedirs(folder, mode=0o700, exist_ok=True)
     # A name of its own: an executor of a run that is just dying may be writing the same attempt.
-    descriptor, temporary = tempfile.mkstemp(prefix=f"{name}.", suffix=".tmp", dir=folder)
+    from tempfile import mkstemp  # 1 MiB, which rank 0's agent never needs
+
+    descriptor, temporary = mkstemp(prefix=f"{name}.", suffix=".tmp", dir=folder)
     try:
         with open(descriptor, "wb") as file:
             file.write(data)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final, Protocol
 
@@ -22,7 +22,7 @@ from mpipool.executor.pickling import CALL, Packer, Pieces, as_raised
 from mpipool.executor.post import ARRIVED, Post
 from mpipool.executor.stream import BLOCK_BYTES, Call
 from mpipool.futures.future import CANCEL, PENDING, RUNNING, BrokenPool, Future, Settlement, settle
-from mpipool.futures.unpacking import Unpacker
+from mpipool.futures.unpacking import Unpacker, runs
 from mpipool.messages import (
     Abandon,
     Began,
@@ -276,7 +276,7 @@ class Lane:
         with self._lock:
             sent = len(self._futures) - len(self._unsent)
             doomed = self._take_unsent({index for index in indices if index >= sent})
-            ticket = self._ask(_runs(index for index in indices if index < sent))
+            ticket = self._ask(runs(index for index in indices if index < sent))
         settle(doomed)
         self._wait_for_answer(ticket)
 
@@ -393,14 +393,3 @@ class Lane:
         if self._closed and not self.expects:
             self._caller.forget(self.request)
             self._group.over(self)
-
-
-def _runs(indices: Iterable[int]) -> list[tuple[int, int]]:
-    """Put consecutive numbers together: the first of each run, and how many they are."""
-    runs: list[tuple[int, int]] = []
-    for index in sorted(indices):
-        if runs and sum(runs[-1]) == index:
-            runs[-1] = (runs[-1][0], runs[-1][1] + 1)
-        else:
-            runs.append((index, 1))
-    return runs

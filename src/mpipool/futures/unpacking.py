@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mpipool.errors import TaskError
@@ -97,3 +97,14 @@ def _broken(error: InitializerFailed) -> BrokenPool:
     logger = logging.getLogger("concurrent.futures")
     logger.critical("Exception in initializer:", exc_info=error)
     return BrokenPool(f"the initializer failed: {error}")
+
+
+def runs(indices: Iterable[int]) -> list[tuple[int, int]]:
+    """Put consecutive numbers together: the first of each run, and how many they are."""
+    found: list[tuple[int, int]] = []
+    for index in sorted(indices):
+        if found and sum(found[-1]) == index:
+            found[-1] = (found[-1][0], found[-1][1] + 1)
+        else:
+            found.append((index, 1))
+    return found

@@ -116,11 +116,12 @@ class Member:
         executor, new = self._executor(wanted)
         entry = Entry(lease, self._own.get(lease, lease), executor, path)
         self.entries[lease, executor] = entry
-        for stack in self.stacks:
-            # Also if it goes on just now: it waited when the chunk was sent.
-            if not stack[-1].leads.isdisjoint(path):
-                stack.append(entry)
-                return entry, new
+        for ancestor in reversed(path):
+            for stack in self.stacks:
+                # Also if it goes on just now: it waited when the chunk was sent.
+                if ancestor in stack[-1].leads:
+                    stack.append(entry)
+                    return entry, new
         self.stacks.append([entry])
         return entry, new
 

@@ -80,7 +80,9 @@ class Pace:
         if self.mean is None or self.mean >= SINGLY:
             return 1
         by_time = int(CHUNK / max(self.mean, CHUNK / MAX_TASKS))
-        by_share = max(-(-queued // (2 * members)), int(WORTH / (self.mean + OVERHEAD)))
+        by_share = -(-queued // (2 * members))
+        if not self.mixed:
+            by_share = max(by_share, int(WORTH / (self.mean + OVERHEAD)))
         by_bytes = MAX_BYTES * self.items // max(self.size, 1)
         return max(1, min(by_time, by_share, by_bytes))
 

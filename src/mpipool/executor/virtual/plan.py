@@ -55,9 +55,9 @@ class ScatterPlan:
 
     @cached_property
     def shared(self) -> bytes:
-        """What its tasks share, as agents read it."""
-        options = {"in_place": self.needs.in_place, "keep": self.keeps, "scatter": self.serial}
-        return json.dumps(options).encode()
+        """What its tasks share, as agents read it; many scatters have the same functions."""
+        options = {"in_place": self.needs.in_place, "keep": self.keeps}
+        return json.dumps(options | {"function": self.serial % 5, "size": self.size}).encode()
 
     @cached_property
     def digest(self) -> bytes:
@@ -85,6 +85,8 @@ class Plan:
     """Whether all members of a gang lead its scatters, not just the first one."""
     losses: int = 0
     """How often it went down with a process through no fault of its own."""
+    touched: bool = False
+    """Whether it has left something in its cache, or has had that made again."""
     spoiled: bool = False
     """Whether an earlier call raised when its cache was made again."""
     refusals: int = 0

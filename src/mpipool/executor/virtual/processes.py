@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from mpipool.executor.process import SCRIPT, Death, Listener
 from mpipool.executor.virtual.calling import PASS, Clock, Observer, Process, Raised, Work
+from mpipool.executor.virtual.chunks import Current, outcome_of
 from mpipool.executor.virtual.plan import NO_DATA, Item, Plan, unpack
 from mpipool.ids import ANY_EXECUTOR, HERE, ExecutorId, GangId, LeaseId, Rank
-from mpipool.messages import Define, Forget, Leave, Message, RunTasks, TasksDone
-from mpipool.outcomes import pack
-from mpipool.task import DIGEST, DONE, FAILED, Entry, Outcome, dump_details
+from mpipool.messages import Define, Forget, Leave, Message, RunTasks
+from mpipool.task import DIGEST, Outcome
 
 FORK: Final = 0.005
 """Seconds until a new executor is there."""
@@ -22,55 +20,10 @@ DEATH: Final = 1e-3
 FLUSH: Final = 0.01
 LONG: Final = 0.05
 """As in `runtime`."""
-LINGER: Final = 1.0
+LINGER: Final = 1000.0
 """Seconds for which the script does nothing at its end, so that everything comes to rest."""
 
 Attempt = Generator[float | None, None, Outcome]
-
-
-@dataclass(eq=False)
-class Current:
-    """A chunk that is being run."""
-
-    chunk: RunTasks
-    end: int
-    first: int
-    """The first of its tasks which was not reported yet."""
-    task: int
-    began: float = 0.0
-    runs: bool = False
-    """Whether a task runs, and not just has ended."""
-    unsent: list[Outcome] = field(default_factory=list)
-    cached: list[int] = field(default_factory=list)
-
-    def item(self, task: int) -> Item:
-        """Return what a task is given."""
-        return unpack(self.packed(task, 0))
-
-    def packed(self, task: int, level: int) -> bytes:
-        """Return the bytes of what a task is given (level 0), or was in an earlier call."""
-        sizes = array("Q", bytes(self.chunk.parts[2 * level]))
-        index = task - self.chunk.first
-        start = sum(sizes[:index])
-        return bytes(self.chunk.parts[2 * level + 1][start : start + sizes[index]])
-
-    def report(self, back: int) -> TasksDone:
-        """Say what has ended since the last report, and that so many behind it come back."""
-        unsent, first, cached = self.unsent, self.first, self.cached
-        self.unsent, self.first, self.cached = [], first + len(unsent), []
-        return TasksDone(
-            lease=self.chunk.lease,
-            chunk=self.chunk.chunk,
-            scatter=self.chunk.scatter,
-            first=first,
-            count=len(unsent),
-            back=back,
-            failures=sum(outcome.entry.state != DONE for outcome in unsent),
-            busy=sum(outcome.entry.wall for outcome in unsent),
-            leave=False,
-            cached=tuple(cached),
-            parts=pack(unsent),
-        )
 
 
 class VirtualScript(Process):
@@ -287,6 +240,7 @@ class VirtualExecutor(Process):
                 continue  # this call has left nothing
             item = unpack(packed)
             plan = self._pool.plans[item.plan]
+            assert plan.touched, f"plan {plan.number} has left nothing, and is run again"
             try:
                 yield from self._compute(current, plan, item)
             except Raised:
@@ -314,7 +268,8 @@ class VirtualExecutor(Process):
             raised = True
         if touched or (current.chunk.lineage and self._has_cache(current)):
             current.cached.append(current.task)
-        return _outcome(plan, raised, current.began, self.clock.now - current.began)
+            plan.touched = True
+        return outcome_of(plan, raised, current.began, self.clock.now - current.began)
 
     def _compute(self, current: Current, plan: Plan, item: Item) -> Work:
         self._look(current, item)
@@ -396,13 +351,4 @@ class VirtualHere(VirtualExecutor):
         if plan.everywhere or self._ranks[0] == self._rank:
             return (yield from super()._attempt(current, item))
         yield plan.seconds
-        return _outcome(plan, False, current.began, plan.seconds)
-
-
-def _outcome(plan: Plan, raised: bool, began: float, wall: float) -> Outcome:
-    if not raised:
-        entry = Entry(DONE, 0, began, wall, wall, 0, len(plan.result))
-        return Outcome(entry, memoryview(b""), memoryview(plan.result))
-    details = dump_details({"error": "ValueError", "message": "", "traceback": ""})
-    entry = Entry(FAILED, len(details), began, wall, wall, 0, 0)
-    return Outcome(entry, memoryview(details), memoryview(b""))
+        return outcome_of(plan, False, current.began, plan.seconds)

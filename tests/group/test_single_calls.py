@@ -1,11 +1,12 @@
-"""Tasks which nobody waits for any more are dropped as long as no rank has them."""
+"""Scatters of single calls: they are cancelled and skipped one by one, and may be anything."""
 
 import pytest
 
 from builders import give, lent, scatter_of
 from mpipool.group import Scatter
-from mpipool.group.events import Cancelled, Demand, Drop, Extended, Give
+from mpipool.group.events import Cancelled, Demand, Drop, Extended, Give, Skipped
 from mpipool.group.invariants import check
+from mpipool.group.pace import Pace
 from mpipool.ids import ExecutorId, Rank
 
 
@@ -71,3 +72,21 @@ def test_a_cancelled_task_is_not_given_to_a_rank_later():
     machine = scatter_of(3, mean=1.0)
     machine.handle(Cancelled(0, 1), 0.0)
     assert give(1, 1, 1) in machine.handle(lent(1), 0.0)
+
+
+def test_a_task_which_never_runs_has_its_place_and_the_scheduler_hears_of_it():
+    machine = Scatter()
+    assert machine.handle(Skipped(), 0.0) == [Demand(0, 0.0, 1)]
+    machine.handle(Extended(1, 8, True), 0.0)
+    assert waiting(machine) == [1]
+    assert not machine.complete
+    check(machine)
+
+
+def test_the_few_that_wait_go_to_a_rank_each_however_short_the_last_ones_were():
+    alike = Pace(mean=5e-6, items=10, size=80)
+    mixed = Pace(mean=5e-6, items=10, size=80, mixed=True)
+    assert (alike.chunk(2, 1) > 1, alike.ahead(1, 1)) == (True, 2)
+    assert (mixed.chunk(2, 1), mixed.ahead(1, 1)) == (1, 1)
+    assert mixed.ahead(2, 1) == 2
+    assert mixed.chunk(6000, 3) == 1000
