@@ -27,6 +27,9 @@ from mpipool.transport import Transport
 SPIN: Final = 250e-6
 """Seconds for which the loop does not sleep after something has happened."""
 SHORTEST_SLEEP: Final = 50e-6
+NO_YIELD: Final = 0.001
+"""Seconds. A transport which allows no longer sleep has parcels under way, whose processes need the
+cores too: a yield may last for a whole slice of another process, a short sleep does not."""
 EVERY: Final = 0.01
 """Seconds between two looks at what is due."""
 LAST_SECONDS: Final = 1.0
@@ -164,11 +167,11 @@ class Loop:
 
     def _sleep(self, idle: float) -> bool:
         """Sleep, the longer the longer nothing has happened; return whether something woke it."""
-        if idle < SPIN:
-            os.sched_yield()
-            return False
         transports = [agent.transport for agent in self._agents]
         longest = min(transport.longest_sleep for transport in transports)
+        if idle < SPIN and longest > NO_YIELD:
+            os.sched_yield()
+            return False
         if any(transport.unsent for transport in transports):
             longest = SHORTEST_SLEEP
         pause = min(max(idle / 4, SHORTEST_SLEEP), longest)

@@ -75,6 +75,23 @@ def test_what_is_about_as_long_as_the_limits_arrives_whole_both_ways(mpi, script
     assert outcome(mpi, script, tmp_path, BOTH_WAYS) == "done\n"
 
 
+KEYED = """
+def make(index):
+    return pattern(30_000_000, index)
+
+with Pool(checkpoint="run.db") as pool:
+    for _ in range(2):  # the second time from the file
+        results = pool.map(make, range(4), stage="make", key=lambda index: {"index": index})
+        for index, array in enumerate(results):
+            check(array, 30_000_000, index)
+        print(pool.last_map.reused)
+"""
+
+
+def test_results_which_are_checkpointed_arrive_whole(mpi, script, tmp_path):
+    assert outcome(mpi, script, tmp_path, KEYED) == "0\n4\n"
+
+
 SENDER = """
 from mpipool.executor.ring import Ring
 
