@@ -1,8 +1,9 @@
 """The loop of an agent's process: waits for messages, sockets and time, at next to no cost.
 
-After any activity it looks again at once for 250 µs; then it sleeps for a quarter of the time for
-which nothing has happened, up to what the transport allows. So an answer that comes soon is taken
-soon, and an idle rank uses less than 1 % of a core.
+After any activity it looks again at once for 250 µs; then it sleeps, until something wakes
+it, or, where messages can't, for a quarter of the time for which nothing has happened, up to what
+the transport allows. So an answer that comes soon is taken soon, and an idle rank uses less than
+1 % of a core.
 
 While a task of a gang has the main thread, the loop goes on in a thread of its own.
 """
@@ -168,13 +169,14 @@ class Loop:
     def _sleep(self, idle: float) -> bool:
         """Sleep, the longer the longer nothing has happened; return whether something woke it."""
         transports = [agent.transport for agent in self._agents]
-        longest = min(transport.longest_sleep for transport in transports)
-        if idle < SPIN and longest > NO_YIELD:
+        pause = min(transport.longest_sleep for transport in transports)
+        if idle < SPIN and pause > NO_YIELD:
             os.sched_yield()
             return False
         if any(transport.unsent for transport in transports):
-            longest = SHORTEST_SLEEP
-        pause = min(max(idle / 4, SHORTEST_SLEEP), longest)
+            pause = SHORTEST_SLEEP
+        elif not all(transport.rings for transport in transports):
+            pause = min(max(idle / 4, SHORTEST_SLEEP), pause)
         woken = not all([transport.may_sleep() for transport in transports])  # noqa: C419 - each
         if not woken:
             woken = bool(select.select([self._watch.fileno()], [], [], pause)[0])

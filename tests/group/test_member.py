@@ -286,7 +286,7 @@ def test_the_leases_which_wait_are_named_and_the_tops_of_all_stacks():
     wait(member, 1, MINE_TOO)
     assert member.blocked() == ((1, 8), (MINE, MINE_TOO))
     run(member, 3, (P, MINE))
-    assert member.blocked() == ((1, 8), (MINE_TOO,))
+    assert member.blocked() is None  # its stack is there, whatever runs on it
     wait(member, 3, DEEPER)
     assert member.blocked() == ((1, 3, 8), (DEEPER, MINE_TOO))
     resume(member, 1, MINE_TOO)
@@ -499,3 +499,44 @@ def test_a_seat_in_a_gang_crowds_nobody_and_is_blocked_when_its_member_waits():
     member.stand(seat)
     assert stacks(member) == [[2]]
     assert list(member.entries) == [(2, 1)]
+
+
+# --- tasks on top of others in one process -------------------------------------------------------
+
+
+def test_what_can_go_on_but_has_something_blocked_on_top_of_it_in_its_process_does_not_run():
+    member = Member()
+    run(member, 1)
+    wait(member, 1, MINE)
+    run(member, 2, (P, T), wanted=1)  # its cache is there: it runs on top
+    member.completes(entry_of(member, 1), MINE)
+    assert not member.rests
+    wait(member, 2, DEEPER)
+    assert member.rests
+    assert member.blocked() == ((1, 2), (DEEPER,))
+    member.completes(entry_of(member, 2), DEEPER)
+    assert not member.rests
+    assert member.blocked() == ((), ())
+    done(member, 2)
+    assert not member.rests
+
+
+def test_what_has_never_waited_is_on_top():
+    member = Member()
+    run(member, 1)
+    wait(member, 1, MINE)
+    run(member, 2, (P, T), wanted=1)
+    assert not member.rests
+    assert member.blocked() == ((1,), (MINE,))
+
+
+def test_a_task_stands_on_the_nearest_of_its_ancestors():
+    member = Member()
+    run(member, 1)
+    wait(member, 1, MINE)
+    run(member, 2, (T,))
+    run(member, 3, (S, MINE))
+    member.stacks[1].append(member.stacks[0].pop())  # as races can bring it about
+    wait(member, 3, DEEPER)
+    run(member, 4, (S, MINE, DEEPER))
+    assert stacks(member) == [[1], [2, 3, 4]]

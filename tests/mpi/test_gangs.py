@@ -10,7 +10,7 @@ from mpi.jobs import Job, run
 # Prints what the gang's code saw, as JSON.
 HEAD = """
 import json, os, random, signal, sys, threading, time
-from mpipool import Pool, output, record
+from mpipool import Pool, UsageError, output, record
 
 def show(value):
     print(json.dumps(value), flush=True)
@@ -180,6 +180,63 @@ def test_members_scatter_over_the_members_and_meet_again(mpi, script):
         assert len(ranks) >= 2, "the other members' cores were idle"
         assert deeper == [sum(range(item)) for item in range(6)]
         assert every == [list(range(rank + 2)) for rank in range(3)]
+
+
+LATE = (
+    HEAD
+    + """
+def ccd(item):
+    time.sleep(0.05)
+    return item
+
+def visit(name):
+    comm = Pool().comm
+    if name == "split":
+        comm, name = comm.Split(0, comm.rank), "allreduce"
+    if comm.rank == 0:
+        Pool().map(ccd, range(30))
+    else:
+        time.sleep(0.1)  # so that this rank has tasks of the scatter when it begins to wait
+    return getattr(comm, name)(1)
+
+if __name__ == "__main__":
+    show(Pool().map(visit, ["allreduce", "reduce", "scan", "exscan", "split"], ranks=3))
+"""
+)
+
+
+def test_a_member_serves_scatters_while_it_waits_in_a_reduction_of_objects(mpi, script):
+    (sums,) = shown(run(mpi.command(3, script(LATE)), mpi.environment, timeout=30))
+    assert sums == [3, 3, 1, None, 3]
+
+
+BESIDE = (
+    HEAD
+    + """
+def needs(item):
+    return Pool().map(abs, [1], memory="1 MB")
+
+def visit(item):
+    pool = Pool()
+    said = []
+    for call in (lambda: needs(0), lambda: pool.map(needs, [0]),
+                 lambda: pool.map(abs, [1, 2], previous=True)):
+        try:
+            said.append(call())
+        except UsageError as error:
+            said.append("not the first one" in str(error))
+    return pool.comm.gather(said)
+
+if __name__ == "__main__":
+    show(Pool().map(visit, [0], ranks=2))
+"""
+)
+
+
+def test_only_the_first_member_may_scatter_what_needs_more_than_a_core(mpi, script):
+    ((first, other),) = shown(run(mpi.command(3, script(BESIDE)), mpi.environment))[0]
+    assert first == [[1], [[1]], [1, 2]]
+    assert other == [True, True, True]
 
 
 FAILS = (

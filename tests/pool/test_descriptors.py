@@ -47,7 +47,7 @@ def test_a_bell_that_rings_while_its_owner_is_awake_does_not_keep_it_from_sleepi
 
 
 class _IdleTransport:
-    rank, size, longest_sleep, unsent = 0, 1, 0.05, False
+    rank, size, rings, longest_sleep, unsent = 0, 1, True, 0.05, False
 
     def __init__(self, bell):
         self.doorbell, self.wakes, self.rounds = bell.descriptor, bell.wakes, 0

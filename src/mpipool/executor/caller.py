@@ -15,6 +15,7 @@ from hashlib import blake2b
 from itertools import chain, count
 from typing import Any, Protocol
 
+from mpipool.errors import UsageError
 from mpipool.executor import store
 from mpipool.executor.channel import BlockingChannel
 from mpipool.executor.pickling import Pieces, dump_call
@@ -56,6 +57,8 @@ class Within:
     """The context of the task."""
     given: dict[str, dict[str, int]] = field(default_factory=dict)
     """`contexts` as they were before the task has stored something itself."""
+    beside: bool = False
+    """Whether it is below a member of a gang that is not the first, and may be in MPI."""
 
 
 class Caller:
@@ -167,6 +170,11 @@ class Caller:
         taker : Taker, optional
             Who gets these messages, and is told which tasks have begun.
         """
+        if self._is_beside and (call.needs or call.previous):
+            raise UsageError(
+                f"{call.name()} was called by a member of a gang which is not the first one: its "
+                "tasks can need no more than a core, and have no previous=; call it in the first"
+            )
         function = dump_call(call.function, call.arguments, call.keywords)
         pieces = function.buffers if isinstance(function, Pieces) else [function]
         shared = self._shared_by(call)
@@ -195,6 +203,11 @@ class Caller:
         )
         return request
 
+    @property
+    def _is_beside(self) -> bool:
+        # The gang's ranks may be busy in MPI for as long as this member does not come back.
+        return self.within.beside or (self.comm is not None and self.comm.Get_rank() > 0)
+
     def _shared_by(self, call: Call) -> bytes:
         """Write what all tasks of a call share, for agents and executors."""
         shared = {
@@ -206,6 +219,7 @@ class Caller:
             "size": self.size,
             "contexts": self.within.contexts,
             "context": call.context,
+            "beside": self._is_beside,
             **call.options,
             "sys_path": [os.path.abspath(folder) for folder in sys.path],
         }
@@ -312,7 +326,8 @@ def inherit(shared: dict[str, Any], lease: LeaseId, scatter: ScatterId) -> Withi
         ids = (ids.values() for ids in shared["contexts"].values())
         caller.store.retain(set(chain.from_iterable(ids)))
     given = shared["contexts"]
-    caller.within = Within(attachment, lease, scatter, given, shared["context"], given)
+    context, beside = shared["context"], shared["beside"]
+    caller.within = Within(attachment, lease, scatter, given, context, given, beside)
     return before
 
 

@@ -245,7 +245,15 @@ class Member:
         return report
 
     def _tops(self) -> tuple[ScatterId, ...]:
-        return tuple(top for stack in self.stacks for top in sorted(stack[-1].waits_for))
+        """Return what the topmost blocked entry of each stack waits for.
+
+        What runs above it does not count: its lease may be returned before this rank says so.
+        """
+        waiting = (
+            next((entry.waits_for for entry in reversed(stack) if entry.waits_for), set())
+            for stack in self.stacks
+        )
+        return tuple(top for tops in waiting for top in sorted(tops))
 
     def _is_crowded(self, entry: Entry) -> bool:
         """Whether another entry runs beside this one on the only core."""

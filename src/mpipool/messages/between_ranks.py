@@ -92,7 +92,7 @@ class Blocked(Message):
 
     leases: tuple[LeaseId, ...]
     tops: tuple[ScatterId, ...]
-    """For each stack of the rank, the scatter for which its topmost task waits."""
+    """For each stack of the rank, the scatter for which its topmost blocked task waits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -66,7 +66,7 @@ class CoreBlocked:
     """A lease with several ranks is named by its first one for all of them, by another member of
     a gang for that one alone."""
     tops: tuple[ScatterId, ...]
-    """For each stack of the rank, the scatter for which its topmost task waits."""
+    """For each stack of the rank, the scatter for which its topmost blocked task waits."""
 
 
 Event = RankJoined | TokensProvided | DemandChanged | LeaseReturned | CoreBlocked

@@ -19,6 +19,10 @@ class Transport(Protocol):
     traffic: Traffic
 
     @property
+    def rings(self) -> bool:
+        """Whether everything which comes while the loop sleeps wakes it."""
+
+    @property
     def longest_sleep(self) -> float:
         """Seconds for which the loop may sleep without asking for messages."""
 

@@ -93,17 +93,20 @@ class MpiTransport:
         self._doorbell = Doorbell()
         self.doorbell: int | None = self._doorbell.descriptor
         self._neighbours = self._meet_neighbours()
+        self._all_ring = len(self._neighbours) == self.size - 1
         self._pieces = Pieces(self._world.Dup(), MPI.BYTE, MPI.Status, self._wake)
-        self._longest_sleep = self._idle_sleep()
 
-    def _idle_sleep(self) -> float:
-        all_can_ring = len(self._neighbours) == self.size - 1
-        return LONGEST_SLEEP_WITH_BELLS if all_can_ring else LONGEST_SLEEP
+    @property
+    def rings(self) -> bool:
+        """Whether everything which comes while the loop sleeps wakes it."""
+        return self._all_ring and not len(self._pieces)
 
     @property
     def longest_sleep(self) -> float:
         """Seconds for which the loop may sleep without asking for messages."""
-        return LONGEST_SLEEP_WITH_PIECES if len(self._pieces) else self._longest_sleep
+        if len(self._pieces):
+            return LONGEST_SLEEP_WITH_PIECES
+        return LONGEST_SLEEP_WITH_BELLS if self._all_ring else LONGEST_SLEEP
 
     def _meet_neighbours(self) -> dict[Rank, Neighbour]:
         own = self._doorbell.address
@@ -250,7 +253,7 @@ class MpiTransport:
             members.Free()
             everybody.Free()
         made.Set_errhandler(MPI.ERRORS_RETURN)
-        return made
+        return _Communicator(made)
 
     def _push(self, peer: Rank) -> None:
         under_way = self._under_way.setdefault(peer, deque())
@@ -306,6 +309,43 @@ def _passes_through(message: Message) -> bool:
     if isinstance(message, RunTasks):
         return not message.cores  # each member of a gang needs the item
     return isinstance(message, Fetched) and not message.copies
+
+
+class _Communicator(MPI.Intracomm):
+    """A communicator whose members may have messages of their ranks to serve while they meet.
+
+    The first reduction of Python objects duplicates the communicator inside mpi4py, which holds
+    the GIL in `MPI_Comm_dup` until all members have come. A rank which waits there serves nobody;
+    if another member comes only after a scatter to whose tasks that rank belongs, both wait for
+    ever. So they meet in a barrier before, which lets other threads go on.
+    """
+
+    _met = False
+
+    def _meet(self) -> None:
+        if not self._met:
+            self.Barrier()
+            self._met = True
+
+    def reduce(self, *args: Any, **kwargs: Any) -> Any:
+        self._meet()
+        return super().reduce(*args, **kwargs)
+
+    def allreduce(self, *args: Any, **kwargs: Any) -> Any:
+        self._meet()
+        return super().allreduce(*args, **kwargs)
+
+    def scan(self, *args: Any, **kwargs: Any) -> Any:
+        self._meet()
+        return super().scan(*args, **kwargs)
+
+    def exscan(self, *args: Any, **kwargs: Any) -> Any:
+        self._meet()
+        return super().exscan(*args, **kwargs)
+
+    def Split(self, *args: Any, **kwargs: Any) -> MPI.Intracomm:  # noqa: N802 - mpi4py's name
+        """Split; mpi4py would return a plain one, though `Dup` does not."""
+        return _Communicator(super().Split(*args, **kwargs))
 
 
 def _wait_for_all() -> None:

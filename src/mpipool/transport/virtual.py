@@ -56,6 +56,7 @@ class VirtualClock:
 class VirtualTransport:
     """One rank of a simulated world; see `Transport`."""
 
+    rings = False
     longest_sleep = 0.0
     unsent = False
     streams = False
