@@ -294,13 +294,15 @@ def test_what_comes_back_is_still_at_its_attempt():
         done(1, 1, 0, failed=(0,), busy=1.0),
         done(1, 2, 1, busy=1.0),
         done(1, 3, 0, 0, back=1),
+        lent(2),
     ) == [
         [give(1, 1, 0)],
         [give(1, 2, 1)],
         [Deliver(1, 1), give(1, 3, 0, attempt=2), wait(0, 2)],
-        [give(1, 4, 0, attempt=2)],
+        [release(1, 1, 1.0)],  # its process was blocked, and would send it back again and again
+        [give(2, 4, 0, attempt=2)],
     ]
-    assert machine.attempt(1, 4) == 2
+    assert machine.attempt(2, 4) == 2
 
 
 # --- failures ------------------------------------------------------------------------------------

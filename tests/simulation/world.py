@@ -239,13 +239,13 @@ class SimulatedRun:
     def check_stacks(self, agent: Agent) -> None:
         """Two stacks, two more above each gang, and tasks which must run in one process.
 
-        There may be one more where everything waits for what others hold, and while a task that
-        must run in one process has a rank which was lent to another a moment before.
+        There may be one more where everything waits for what others hold, or where a rank was lent
+        before the broker heard of another stack; and where a task went that must run in one
+        process.
         """
         member, alive = agent.member, self.alive
         gangs = sum(entry.executor == HERE for entry in member.entries.values())
-        most = MAX_STACKS * (1 + gangs) + (self.planner.constrained > 0)
-        most += self.planner.cached > 0
+        most = MAX_STACKS * (1 + gangs) + 1 + (self.planner.cached > 0)
         stacks = [
             stack
             for stack in member.stacks
@@ -300,7 +300,8 @@ class SimulatedRun:
             assert node.memory.free == node.memory.cap, f"{node.name} has promised memory"
         for store in scheduler.holdings.tokens.values():
             assert store.free == store.cap, f"{store.name} are promised"
-        if not (self.planner.faulty or self.strikes or self.refusals):
+        given_up = any(scatter.gives_up for scatter in self.planner.scatters)
+        if not (self.planner.faulty or self.strikes or self.refusals or given_up):
             # Else a leader may have gone, or raised, before it knew what was kept for it.
             assert not any(len(agent.keeping) for agent in self.agents), "data are kept for nobody"
         stays = {scope.origin for scope in self.agents[0].leading._scopes.values()}

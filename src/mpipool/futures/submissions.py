@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future as AnyFuture
@@ -132,11 +133,19 @@ class Submissions:
                 self.submitters.remove(submitter)
 
     def end(self) -> None:
-        """Wait until all calls are over: the script ends."""
+        """Wait until all calls are over: the script ends. Not if a Ctrl-C has ended it."""
         self.ended = True
         for submitter in list(self.submitters):
-            submitter.wait()
-            submitter.close()
+            if _interrupted():
+                submitter.abandon()
+            else:
+                submitter.wait()
+                submitter.close()
+
+
+def _interrupted() -> bool:
+    """Whether an uncaught Ctrl-C ends the script; a session at a prompt goes on after one."""
+    return getattr(sys, "last_type", None) is KeyboardInterrupt and not hasattr(sys, "ps1")
 
 
 _of_process: dict[Caller, Submissions] = {}

@@ -146,7 +146,8 @@ class Scatter:
             raise InvalidEvent("scatter", f"{done}", "the chunk is not with this lease")
         if done.first != chunk.first or done.count + done.back > chunk.count:
             raise InvalidEvent("scatter", f"{done}", f"these tasks are not next in {chunk}")
-        lease.leaving |= done.leave
+        # What comes back with nothing done was for a process that is blocked, and would be again.
+        lease.leaving |= done.leave or (done.back > 0 and not done.count and not done.gone)
         self.pace.saw_tasks(done.count - len(done.lost) - len(done.redo), done.busy)
         attempt = chunk.attempt
         chunk.first += done.count
