@@ -27,7 +27,8 @@ from mpipool.messages import (
 
 PROTOCOL = Path(__file__).parents[1] / "docs" / "decisions" / "0001-protocol.md"
 PASSED_THROUGH = {
-    "Define", "RunTasks", "TasksDone", "Forget", "Fetch", "Fetched", "Release", "Ask", "Answer",
+    "Define", "RunTasks", "Ahead", "TasksDone", "Forget", "Fetch", "Fetched", "Release", "Ask",
+    "Answer",
 }  # fmt: skip
 ALL = RANK_MESSAGES + LOCAL_MESSAGES
 
@@ -48,8 +49,8 @@ def first_column(table: str) -> list[str]:
 def test_the_document_lists_exactly_the_messages_between_ranks_in_their_order():
     between_ranks, _, _ = PROTOCOL.read_text().partition("\n## ")
     assert first_column(between_ranks) == names(RANK_MESSAGES)
-    assert between_ranks.splitlines()[2].startswith("Twenty-four messages pass between ranks.")
-    assert len(RANK_MESSAGES) == 24
+    assert between_ranks.splitlines()[2].startswith("Twenty-five messages pass between ranks.")
+    assert len(RANK_MESSAGES) == 25
 
 
 def test_the_document_lists_exactly_the_local_messages_in_their_order():
@@ -80,12 +81,13 @@ def test_a_messages_sentence_says_from_whom_to_whom(kind):
 def test_codes_are_the_same_in_every_version_of_a_run():
     assert {kind.__name__: kind.code for kind in ALL} == {
         "Hello": 1, "Want": 2, "Lend": 3, "Refuse": 4, "Return": 5, "Blocked": 6, "Define": 7,
-        "RunTasks": 8, "TasksDone": 9, "Recall": 10, "Forget": 11, "Fetch": 12, "Fetched": 13,
-        "Release": 14, "Assemble": 15, "Assembled": 16, "Enter": 17, "Left": 18, "Despair": 19,
-        "Records": 20, "Ask": 21, "Answer": 22, "Stop": 23, "Bye": 24, "Open": 25, "Items": 26,
-        "Results": 27, "Abandon": 28, "Wait": 29, "Resume": 30, "Began": 31, "Cancel": 32,
-        "Cancelled": 33, "Skip": 34, "Refused": 35, "LetGo": 36, "Keep": 37, "Leave": 38,
-        "Fork": 39, "Run": 40, "Kill": 41, "Started": 42, "Exited": 43,
+        "RunTasks": 8, "Ahead": 9, "TasksDone": 10, "Recall": 11, "Forget": 12, "Fetch": 13,
+        "Fetched": 14, "Release": 15, "Assemble": 16, "Assembled": 17, "Enter": 18, "Left": 19,
+        "Despair": 20, "Records": 21, "Ask": 22, "Answer": 23, "Stop": 24, "Bye": 25, "Open": 26,
+        "Items": 27, "Results": 28, "Abandon": 29, "Wait": 30, "Resume": 31, "Began": 32,
+        "Cancel": 33, "Cancelled": 34, "Skip": 35, "Refused": 36, "LetGo": 37, "Keep": 38,
+        "Shared": 39, "Piece": 40, "Leave": 41, "Fork": 42, "Run": 43, "Kill": 44, "Started": 45,
+        "Exited": 46,
     }  # fmt: skip
 
 
@@ -148,7 +150,7 @@ def test_the_bytes_of_a_message():
         + b"\x01" + b"\0" * 7 + b"\x02" + b"\0" * 7,
         b"x", b"yz",
     ]  # fmt: skip
-    assert encode(Bye()) == [b"\x18\0\0\0\0"]
+    assert encode(Bye()) == [b"\x19\0\0\0\0"]
 
 
 def test_a_message_may_have_any_number_of_parts_and_of_integers():

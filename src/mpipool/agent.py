@@ -19,6 +19,7 @@ from mpipool.keeping import Keeping
 from mpipool.leading import Leading
 from mpipool.messages import (
     Abandon,
+    Ahead,
     Answer,
     Ask,
     Assemble,
@@ -47,6 +48,8 @@ from mpipool.messages import (
     Stop,
     TasksDone,
     Wait,
+    mentions_last,
+    parcels_in,
 )
 from mpipool.recording import EVERY
 from mpipool.serving import ExecutorPool, Serving
@@ -61,7 +64,7 @@ REST: Final = 1.0
 
 
 _WORK: Final = (
-    TasksDone, RunTasks, Lend, Refuse, Define, Recall, Forget, Fetch, Fetched, Release,
+    TasksDone, Ahead, RunTasks, Lend, Refuse, Define, Recall, Forget, Fetch, Fetched, Release,
 )  # fmt: skip
 """Messages about work, which are dropped while the run ends."""
 
@@ -109,7 +112,7 @@ class Agent:
         """Whether the broker has said goodbye: everything is on disk."""
         self._clock = clock
         self._asked: dict[int, tuple[ExecutorId, int]] = {}
-        self._questions = 0
+        self._questions = self._byes = 0
         self._next_flush = self._next_rest = 0.0
 
     # --- from other ranks ------------------------------------------------------------------------
@@ -133,12 +136,15 @@ class Agent:
             case _:
                 assert self.broker, f"{message} went to a rank without a broker"
                 self.broker.take(sender, message)
+        _drop_unclaimed(message)
         self.serving.tell_if_blocked()
 
     def _work(self, sender: Rank, message: Message) -> None:  # noqa: C901 - a table
         match message:
             case TasksDone():
                 self.leading.done(sender, message, self._clock())
+            case Ahead(void=False):
+                self._pass_on(message)
             case RunTasks() if self.ganging.takes(message):
                 self.ganging.run(sender, message, self._clock())
             case RunTasks():
@@ -162,6 +168,12 @@ class Agent:
             case Release():
                 self.keeping.released(message)
 
+    def _pass_on(self, ahead: Ahead) -> None:
+        """Let the caller have a large result while it is being sent."""
+        led = self.leading.scatters.get(ahead.scatter)
+        if led and not led.machine.complete:
+            self._to_caller(led.owner, ahead)
+
     # --- from the processes below ----------------------------------------------------------------
 
     def heard(self, executor: ExecutorId, message: Message) -> None:  # noqa: C901 - a table
@@ -174,6 +186,8 @@ class Agent:
                     self.ganging.ended(message)
                 else:
                     self.serving.done(executor, message, now)
+            case Ahead():
+                self.serving.ahead(executor, message)
             case Open():
                 self.leading.open(executor, message)
             case Items():
@@ -222,6 +236,7 @@ class Agent:
         if self.broker:
             self.broker.tick()
         self.ganging.tick(now)
+        self._say_bye()
         if now >= self._next_flush:
             self._next_flush = now + EVERY
             self.flush()
@@ -250,7 +265,14 @@ class Agent:
             self.script.close()
         self.executors.close()
         self.flush()
-        self.transport.send(BROKER, Bye())
+        self.transport.drain()
+        self._byes = 1
+
+    def _say_bye(self) -> None:
+        """Say goodbye once nobody has to receive anything from here, so that MPI can be left."""
+        if self._byes and not self.transport.streams:
+            self._byes = 0
+            self.transport.send(BROKER, Bye())
 
     # --- questions -------------------------------------------------------------------------------
 
@@ -278,3 +300,11 @@ class Agent:
     def _script_is_over(self, exit_code: int, orderly: bool = True) -> None:
         assert self.broker, "only rank 0 has a script"
         self.broker.stop(exit_code, orderly)
+
+
+def _drop_unclaimed(message: Message) -> None:
+    """Drop the parcels which nobody has taken, or whose message was not passed on."""
+    is_last = mentions_last(message)
+    for parcel in parcels_in(message):
+        if not (parcel.named if is_last else parcel.taker):
+            parcel.drop()

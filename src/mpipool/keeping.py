@@ -8,9 +8,10 @@ values leave a copy on each rank that has asked for them, so that they go there 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from mpipool.ids import DataId, ExecutorId, Rank, data_id, home_of
-from mpipool.messages import Buffer, Fetch, Fetched, Keep, Message, Release
+from mpipool.messages import PARCEL, Buffer, Fetch, Fetched, Keep, Message, Release, parcels_in
 from mpipool.transport import Transport
 
 Asker = tuple[ExecutorId, int]
@@ -49,7 +50,8 @@ class Keeping:
         """Keep data, and return by which id they are known everywhere."""
         self._serial += 1
         kept = data_id(self._transport.rank, self._serial)
-        self._kept[kept] = bytes(data)  # a copy, or it would hold on to the message around it
+        # A copy, or it would hold on to the message around it; a long one is nearly all of that.
+        self._kept[kept] = data if len(data) >= PARCEL else bytes(data)
         return kept
 
     def store(self, executor: ExecutorId, keep: Keep) -> None:
@@ -82,11 +84,19 @@ class Keeping:
         """Send what another rank needs."""
         if fetch.copies and fetch.data in self._kept:
             self._copies.setdefault(fetch.data, set()).add(rank)
-        self._transport.send(rank, self._found(fetch.data, fetch.request))
+        found = self._found(fetch.data, fetch.request)
+        self._transport.send(rank, replace(found, copies=fetch.copies))
 
     def fetched(self, fetched: Fetched) -> None:
         """Pass on what has come from its home."""
         copies, askers = self._asked.pop(fetched.data)
+        if parcels_in(fetched):  # it passes through; who asked meanwhile asks again
+            (executor, request), *others = askers
+            self._to_caller(executor, replace(fetched, request=request))
+            for executor, request in others:
+                again = Fetch(request=request, data=fetched.data, copies=copies)
+                self.fetch(executor, again)
+            return
         if fetched.parts:
             self._kept[fetched.data] = fetched.parts[0]
         self._answer(fetched.data, askers)

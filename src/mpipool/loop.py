@@ -28,6 +28,11 @@ from mpipool.transport import Transport
 SPIN: Final = 250e-6
 """Seconds for which the loop does not sleep after something has happened."""
 SHORTEST_SLEEP: Final = 50e-6
+NO_YIELD: Final = 0.001
+"""Seconds. A transport which allows no longer sleep has parcels under way, whose processes need the
+cores too: a yield may last for a whole slice of another process, a short sleep does not."""
+BETWEEN_PIECES: Final = 200e-6
+"""Seconds. A ring full of pieces lasts ten times as long."""
 EVERY: Final = 0.01
 """Seconds between two looks at what is due."""
 LAST_SECONDS: Final = 1.0
@@ -165,15 +170,16 @@ class Loop:
 
     def _sleep(self, idle: float) -> bool:
         """Sleep, the longer the longer nothing has happened; return whether something woke it."""
-        if idle < SPIN:
-            os.sched_yield()
-            return False
         transports = [agent.transport for agent in self._agents]
         pause = min(transport.longest_sleep for transport in transports)
+        if idle < SPIN and pause > NO_YIELD:
+            os.sched_yield()
+            return False
         if any(transport.unsent for transport in transports):
             pause = SHORTEST_SLEEP
         elif not all(transport.rings for transport in transports):
-            pause = min(max(idle / 4, SHORTEST_SLEEP), pause)
+            shortest = BETWEEN_PIECES if pause <= NO_YIELD else SHORTEST_SLEEP
+            pause = min(max(idle / 4, shortest), pause)
         woken = not all([transport.may_sleep() for transport in transports])  # noqa: C419 - each
         if not woken:
             woken = bool(select.select([self._watch.fileno()], [], [], pause)[0])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from mpipool.ids import DataId
-from mpipool.messages import Buffer
+from mpipool.messages import Buffer, Parcel
 from mpipool.task import (
     BLOCKED,
     DONE,
@@ -37,8 +37,12 @@ class Outcomes:
         return len(self.parts[0]) // ENTRY.size
 
     def __iter__(self) -> Iterator[Outcome]:
-        table, details, results = (memoryview(part) for part in self.parts)
-        return outcomes(table, details, results)
+        table, details = (memoryview(part) for part in self.parts[:2])
+        parcels = [part for part in self.parts if isinstance(part, Parcel)]
+        if parcels:  # it is the one result
+            (fields,) = ENTRY.iter_unpack(table)
+            return iter([Outcome(Entry._make(fields), details, cast(memoryview, parcels[0]))])
+        return outcomes(table, details, memoryview(self.parts[2]))
 
     def in_state(self, state: int) -> tuple[int, ...]:
         """Return the indices of the tasks in this state."""
@@ -137,10 +141,11 @@ def _published(outcome: Outcome, publish: Callable[[str, str], None]) -> Outcome
 def pack(batch: Iterable[Outcome]) -> Parts:
     """Put single outcomes together."""
     chosen = list(batch)
+    results = [outcome.result for outcome in chosen]
     return (
         b"".join(ENTRY.pack(*outcome.entry) for outcome in chosen),
         b"".join(outcome.details for outcome in chosen),
-        b"".join(outcome.result for outcome in chosen),
+        results[0] if len(results) == 1 else b"".join(results),  # it may be large, or a parcel
     )
 
 

@@ -13,7 +13,16 @@ from mpipool.group import Member
 from mpipool.group.member import Assigned, Entry
 from mpipool.ids import ANY_EXECUTOR, BROKER, GONE, HERE, ChunkId, ExecutorId, LeaseId, Rank
 from mpipool.keeping import Keeping
-from mpipool.messages import Blocked, Define, Forget, Message, Recall, RunTasks, TasksDone
+from mpipool.messages import (
+    Ahead,
+    Blocked,
+    Define,
+    Forget,
+    Message,
+    Recall,
+    RunTasks,
+    TasksDone,
+)
 from mpipool.outcomes import Outcomes, Parts, notice
 from mpipool.task import DIGEST, FAILED, LOST
 from mpipool.task import Entry as Outcome
@@ -137,6 +146,12 @@ class Serving:
             parts = Outcomes(report.first, parts).kept(self._keeping.keep)
         passed_on = replace(report, leave=leave, executor=executor, parts=parts)
         self._transport.send(assigned.leader, passed_on)
+
+    def ahead(self, executor: ExecutorId, ahead: Ahead) -> None:
+        """Let the leader have a large result while it is being sent."""
+        entry = self._member.entry(ahead.lease, executor)
+        assert entry, f"{ahead} is of no lease of executor {executor}"
+        self._transport.send(entry.chunks[ahead.chunk].leader, ahead)
 
     def died(self, executor: ExecutorId, death: Death) -> None:
         """Tell leaders what became of the tasks of a dead process."""

@@ -182,7 +182,7 @@ def test_pickling_in_the_middle_of_pickling():
 
 
 def test_a_result_for_a_file_is_one_plain_pickle():
-    packed = dump_result(numbers(LARGE), in_band=True)
+    packed = bytes(dump_result(numbers(LARGE), in_band=True))
     np.testing.assert_array_equal(pickle.loads(packed), numbers(LARGE))
 
 

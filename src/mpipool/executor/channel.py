@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import array
-import contextlib
-import mmap
+import os
 import socket
 import struct
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 from mpipool.errors import WorldLost
-from mpipool.messages import Buffer, Message, decode, encode
+from mpipool.executor.parcels import Inbox, Way
+from mpipool.executor.rooms import Outbox, Rooms, rooms_in, with_memory
+from mpipool.messages import (
+    Ahead,
+    Buffer,
+    Message,
+    Parcel,
+    Shared,
+    decode,
+    encode,
+    parcels_in,
+    room_for,
+)
 
 _LENGTH: Final = struct.Struct("<Q")
 _READ: Final = 1 << 18
@@ -22,9 +34,6 @@ _VECTOR: Final = 64
 """Buffers handed to one sendmsg; the kernel takes 1024 at most."""
 BUFFER: Final = 1 << 20
 """Size asked for the socket's buffers: a chunk passes without a switch to the other process."""
-_HUGE: Final = 1 << 22
-"""Bytes. Longer messages are read into huge pages: to get fresh small ones takes three times as
-long as to copy the data."""
 _COPIED: Final = 1 << 16
 """Bytes. Shorter buffers are put together before they are sent: that is cheaper than a call."""
 
@@ -37,8 +46,12 @@ def socketpair() -> tuple[socket.socket, socket.socket]:
     return pair
 
 
-def _frame(message: Message, payload: Sequence[Buffer] | None = None) -> list[Buffer]:
-    buffers = encode(message, payload)
+def _frame(
+    message: Message,
+    payload: Sequence[Buffer] | None = None,
+    refer: Callable[[Parcel], int] | None = None,
+) -> list[Buffer]:
+    buffers = encode(message, payload, refer)
     buffers[0] = _LENGTH.pack(sum(map(len, buffers))) + bytes(buffers[0])
     return buffers
 
@@ -56,20 +69,11 @@ def _gathered(buffers: list[Buffer]) -> Iterator[Buffer]:
     yield b"".join(short)
 
 
-def _room(size: int) -> memoryview:
-    """Get memory for a message."""
-    if size < _HUGE:
-        return memoryview(bytearray(size))
-    room = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    with contextlib.suppress(OSError):  # a kernel without huge pages
-        room.madvise(mmap.MADV_HUGEPAGE)
-    return memoryview(room)
-
-
 class _Assembly:
     """Cuts the byte stream into messages."""
 
-    def __init__(self) -> None:
+    def __init__(self, find: Callable[[int, int], Any]) -> None:
+        self._find = find
         self._pending = bytearray()
         self._large: memoryview | None = None
         self._filled = 0
@@ -83,7 +87,7 @@ class _Assembly:
         self._filled += size
         if self._large is not None and self._filled == len(self._large):
             whole, self._large = self._large, None
-            yield decode(whole)
+            yield decode(whole, self._find)
 
     def feed(self, data: bytes) -> Iterator[Message]:
         """Take in bytes; yield the messages which they complete."""
@@ -98,25 +102,42 @@ class _Assembly:
                     return
                 break
             # Arrays are used where they lie in it, and must be writeable: no bytes.
-            yield decode(bytearray(memoryview(self._pending)[start : start + size]))
+            frame = bytearray(memoryview(self._pending)[start : start + size])
+            yield decode(frame, self._find)
             at = start + size
         del self._pending[:at]
 
     def _begin_large(self, size: int, start: int) -> None:
-        self._large = _room(size)
+        self._large = room_for(size)
         self._filled = len(self._pending) - start
         self._large[: self._filled] = memoryview(self._pending)[start:]
         self._pending = bytearray()
 
 
 class Channel:
-    """An agent's end: never blocks. The loop calls `read` and `flush` when the socket is ready."""
+    """An agent's end: never blocks. The loop calls `read` and `flush` when the socket is ready.
+
+    Attributes
+    ----------
+    post : callable
+        Sends a message on this channel; the loop puts one in place which sees to the rest.
+    way : Way or None
+        By which parcels go to the process, once there was one.
+    """
+
+    descriptors_at_once = 2
 
     def __init__(self, end: socket.socket) -> None:
         end.setblocking(False)
         self.end = end
-        self._assembly = _Assembly()
+        self.post: Callable[[Message], None] = self.send
+        self.way: Way | None = None
+        self.descriptors: list[int] = []
+        self._inbox = Inbox()
+        self._assembly = _Assembly(self._inbox.find)
         self._unsent: deque[memoryview] = deque()
+        self._rights: tuple[bytes, list[int]] | None = None
+        """A frame, and the descriptors which go along with it."""
 
     def fileno(self) -> int:
         """Return the socket's descriptor."""
@@ -124,8 +145,24 @@ class Channel:
 
     def send(self, message: Message) -> None:
         """Send what the socket takes now and keep the rest."""
-        self._unsent.extend(memoryview(buffer) for buffer in _frame(message) if len(buffer))
+        if not parcels_in(message):
+            self._send(_frame(message))
+            return
+        if self.way is None:
+            self._make_way()
+        assert self.way
+        self._send(_frame(message, refer=self.way.refer))
+        self.way.begin(message)
+
+    def _send(self, frame: list[Buffer]) -> None:
+        self._unsent.extend(memoryview(buffer) for buffer in frame if len(buffer))
         self.flush()
+
+    def _make_way(self) -> None:
+        self.way = Way(lambda message: self.post(message))
+        frame = b"".join(_frame(Shared()))
+        self._rights = (frame, self.way.descriptors)
+        self._send([frame])
 
     @property
     def unsent(self) -> bool:
@@ -136,7 +173,7 @@ class Channel:
         """Send what the socket takes. A peer that is gone shows when reading."""
         while self._unsent:
             try:
-                sent = self.end.sendmsg(list(islice(self._unsent, _VECTOR)))
+                sent = self._send_some()
             except BlockingIOError:
                 return
             except OSError:
@@ -149,35 +186,59 @@ class Channel:
                     break
                 sent -= len(head)
 
-    def receive(self, size: int) -> bytes:
-        """Take bytes from the socket."""
-        return self.end.recv(size)
+    def _send_some(self) -> int:
+        if self._rights is None:
+            return self.end.sendmsg(list(islice(self._unsent, _VECTOR)))
+        frame, descriptors = self._rights
+        at = next(at for at, buffer in enumerate(self._unsent) if buffer.obj is frame)
+        if at:
+            return self.end.sendmsg(list(islice(self._unsent, min(at, _VECTOR))))
+        sent = socket.send_fds(self.end, [frame], descriptors)
+        self._drop_rights()
+        return sent
+
+    def _drop_rights(self) -> None:
+        for descriptor in self._rights[1] if self._rights else ():
+            os.close(descriptor)
+        self._rights = None
 
     def read(self) -> tuple[list[Message], bool]:
         """Read what is there; also tell whether the other end is still open."""
-        messages: list[Message] = []
+        read: list[Message] = []
+        alive = self._read(read)
+        messages = [each for each in read if not self._inbox.take(each, self.descriptors)]
+        return (messages, True) if alive else ([*messages, *self._inbox.lose()], False)
+
+    def _read(self, messages: list[Message]) -> bool:
         while True:
             try:
                 room = self._assembly.room()
                 if room is None:
-                    data = self.receive(_READ)
+                    data, descriptors, _, _ = socket.recv_fds(
+                        self.end, _READ, self.descriptors_at_once
+                    )
                     size = len(data)
+                    self.descriptors += descriptors
                     messages += self._assembly.feed(data)
                 else:
                     size = self.end.recv_into(room)
                     messages += self._assembly.filled(size)
             except BlockingIOError:
-                return messages, True
+                return True
             except OSError:
-                return messages, False
+                return False
             if not size:
-                return messages, False
+                return False
             if room is None and size < _READ:
-                return messages, True
+                return True
 
     def close(self) -> None:
         """Close the socket."""
         self.end.close()
+        self._drop_rights()
+        self._inbox.close()
+        if self.way:
+            self.way.close()
 
 
 class BlockingChannel:
@@ -187,7 +248,10 @@ class BlockingChannel:
         end.setblocking(True)
         self._sending = threading.Lock()
         self.end = end
-        self._assembly = _Assembly()
+        self._rooms = Rooms()
+        self._outbox: Outbox | None = None
+        self._assembly = _Assembly(self._rooms.find)
+        self._descriptors: list[int] = []
         self._ready: deque[Message] = deque()
 
     def send(self, message: Message, payload: Sequence[Buffer] | None = None) -> None:
@@ -198,10 +262,36 @@ class BlockingChannel:
         WorldLost
             If the agent is gone.
         """
+        with self._sending:
+            self._send(_frame(message, payload))
+
+    def send_parcel(self, ahead: Ahead, message: Message, payload: Sequence[Buffer]) -> None:
+        """Send a message with a further part as a parcel, which may go on to others at once.
+
+        Returns when all of it is in memory that the agent shares.
+
+        Raises
+        ------
+        WorldLost
+            If the agent is gone.
+        """
+        parcel: Any = Parcel(sum(map(len, payload)))
+        with self._sending:
+            if self._outbox is None:
+                outbox = self._outbox = Outbox(self.end)
+                send_with_descriptors(self.end, Shared(), outbox.descriptors)
+                outbox.sent()
+            number = self._outbox.number
+            self._send(_frame(replace(ahead, parts=(parcel,)), refer=lambda _: number))
+            for piece in self._outbox.pieces(payload):
+                self._send(_frame(piece))
+            whole = replace(message, parts=(*message.parts, parcel))
+            self._send(_frame(whole, refer=lambda _: number))
+
+    def _send(self, frame: list[Buffer]) -> None:
         try:
-            with self._sending:
-                for buffer in _gathered(_frame(message, payload)):
-                    self.end.sendall(buffer)
+            for buffer in _gathered(frame):
+                self.end.sendall(buffer)
         except OSError as error:
             raise WorldLost(f"the agent is gone ({error.strerror})") from None
 
@@ -213,14 +303,14 @@ class BlockingChannel:
         WorldLost
             If the agent is gone.
         """
-        while not self._ready:
+        while not self.pending:
             self._read()
-        return self._ready.popleft()
+        return with_memory(self._ready.popleft())
 
     @property
     def pending(self) -> bool:
-        """Whether a message was read that nobody has received."""
-        return bool(self._ready)
+        """Whether a message was read that nobody has received, and all that belongs to it."""
+        return bool(self._ready) and all(room.full for room in rooms_in(self._ready[0]))
 
     def receive_ready(self) -> Iterator[Message]:
         """Yield the messages which are there; if there are none, read once.
@@ -230,25 +320,31 @@ class BlockingChannel:
         WorldLost
             If the agent is gone.
         """
-        if not self._ready:
+        if not self.pending:
             self._read()
-        while self._ready:
-            yield self._ready.popleft()
+        while self.pending:
+            yield with_memory(self._ready.popleft())
 
     def _read(self) -> None:
         room = self._assembly.room()
         try:
             if room is None:
-                data = self.end.recv(_READ)
+                data, descriptors, _, _ = socket.recv_fds(self.end, _READ, 2)
                 size = len(data)
-                self._ready.extend(self._assembly.feed(data))
+                self._descriptors += descriptors
+                self._sort(self._assembly.feed(data))
             else:
                 size = self.end.recv_into(room)
-                self._ready.extend(self._assembly.filled(size))
+                self._sort(self._assembly.filled(size))
         except OSError:
             size = 0
         if not size:
             raise WorldLost("the agent is gone: the run was stopped or killed")
+
+    def _sort(self, messages: Iterator[Message]) -> None:
+        for message in messages:
+            if not self._rooms.take(message, self._descriptors):
+                self._ready.append(message)
 
 
 def send_with_descriptors(end: socket.socket, message: Message, descriptors: list[int]) -> None:

@@ -299,14 +299,19 @@ def dump_result(value: Any, in_band: bool = False) -> Pickled:
         If it can't be pickled.
     """
     try:
-        return pickle.dumps(value, PROTOCOL) if in_band else _PLAIN.dump(value)
+        return _in_pieces(pickle.dumps(value, PROTOCOL)) if in_band else _PLAIN.dump(value)
     except Exception:
         if in_band:
-            return dumps(value, "the result")
+            return _in_pieces(dumps(value, "the result"))
     try:
         return _Dumper(cloudpickle.Pickler).dump(value)
     except Exception as error:
         raise _unpicklable("the result", error, ("result", value)) from error
+
+
+def _in_pieces(pickled: bytes) -> Pickled:
+    """Have a long pickle sent from where it is."""
+    return Pieces([pickled]) if len(pickled) >= LARGE else pickled
 
 
 def dump_exception(error: BaseException) -> bytes:

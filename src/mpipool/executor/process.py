@@ -23,9 +23,10 @@ from mpipool.executor.cores import Share
 from mpipool.executor.descendants import end_children
 from mpipool.executor.environment import RANK, for_user_code
 from mpipool.executor.output import Output, Writer
+from mpipool.executor.parcels import Way
 from mpipool.executor.progress import NOTHING, Progress
 from mpipool.ids import ExecutorId, LeaseId
-from mpipool.messages import Exited, Fork, Kill, Message, Started
+from mpipool.messages import Exited, Fork, Kill, Message, Started, parcels_in
 
 SCRIPT: Final = ExecutorId(0)
 """The id under which the script is known to its agent."""
@@ -64,6 +65,8 @@ class Watch:
         self._epoll = select.epoll()
         self._handlers: dict[int, Callable[[], None]] = {}
         self._channels: dict[int, Channel] = {}
+        self._ways: dict[int, Way] = {}
+        """By the descriptor of the channel."""
 
     def fileno(self) -> int:
         """Return a descriptor that is readable when one of the watched is ready."""
@@ -79,16 +82,26 @@ class Watch:
         if self._handlers.pop(descriptor, None):
             self._epoll.unregister(descriptor)
             self._channels.pop(descriptor, None)
+            way = self._ways.pop(descriptor, None)
+            if way:
+                self.drop(way.ring.bell)
 
     def send(self, channel: Channel, message: Message) -> None:
         """Send on a channel; what it does not take now goes when it is writable."""
         channel.send(message)
+        known = channel.fileno() in self._ways or channel.fileno() not in self._handlers
+        if channel.way and not known:
+            channel.post = partial(self.send, channel)
+            self._ways[channel.fileno()] = channel.way
+            self.add(channel.way.ring.bell, channel.way.is_free)
         if channel.unsent and channel.fileno() not in self._channels:
             self._channels[channel.fileno()] = channel
             self._epoll.modify(channel.fileno(), select.EPOLLIN | select.EPOLLOUT)
 
     def poll(self) -> bool:
         """Handle what is ready now; return whether something was."""
+        for way in self._ways.values():
+            way.tick()
         ready = self._epoll.poll(0)
         for descriptor, event in ready:
             if event & select.EPOLLOUT:
@@ -129,16 +142,9 @@ class _Executor:
 
 
 class _GuardChannel(Channel):
-    """A channel on which descriptors come along with messages."""
+    """A channel on which many descriptors come along with messages."""
 
-    def __init__(self, end: socket.socket) -> None:
-        super().__init__(end)
-        self.descriptors: list[int] = []
-
-    def receive(self, size: int) -> bytes:
-        data, descriptors, _, _ = socket.recv_fds(self.end, size, 64)
-        self.descriptors += descriptors
-        return data
+    descriptors_at_once = 64
 
 
 class GuardProcess:
@@ -250,6 +256,8 @@ class Executors:
         """Send a message to an executor."""
         if executor in self._starting:
             self._starting[executor].append(message)
+            for parcel in parcels_in(message):
+                parcel.named = True
         elif executor in self._executors:
             self._watch.send(self._executors[executor].channel, message)
 
@@ -350,7 +358,9 @@ class Executors:
         for executor in list(self._executors):
             self._bury(executor, reason, -signal.SIGKILL, lost=True)
         for executor in list(self._starting):
-            del self._starting[executor]
+            for message in self._starting.pop(executor):
+                for parcel in parcels_in(message):
+                    parcel.drop()
             self._listener.ended(executor, Death(reason, -signal.SIGKILL, lost=True))
 
 

@@ -30,7 +30,7 @@ from mpipool.executor.running import caches, running
 from mpipool.executor.surroundings import Surroundings, reseed
 from mpipool.executor.threads import begin, threads_in_use, use_threads
 from mpipool.ids import ANY_EXECUTOR
-from mpipool.messages import Define, Forget, Message, RunTasks
+from mpipool.messages import PARCEL, Ahead, Define, Forget, Message, RunTasks
 from mpipool.task import DIGEST
 
 FLUSH: Final = 0.01
@@ -54,6 +54,9 @@ class Current:
 
 class Executor:
     """Runs tasks in this process."""
+
+    streams = True
+    """Whether large results go on to other processes piece by piece."""
 
     def __init__(self, channel: BlockingChannel, progress: Progress) -> None:
         self._channel = channel
@@ -179,9 +182,19 @@ class Executor:
         self._progress.begins(chunk.lease, chunk.chunk, task, now)
 
     def _send(self, current: Current, back: int) -> None:
-        large = current.batch.large
-        report = current.batch.report(current.chunk, back)
-        self._channel.send(report, large.buffers if large else None)
+        large, chunk = current.batch.large, current.chunk
+        report = current.batch.report(chunk, back)
+        if large is None:
+            self._channel.send(report)
+        elif len(large) < PARCEL or not self.streams or self._keeps(chunk):
+            self._channel.send(report, large.buffers)
+        else:
+            ahead = Ahead(lease=chunk.lease, chunk=chunk.chunk, scatter=chunk.scatter)
+            self._channel.send_parcel(ahead, report, large.buffers)
+
+    def _keeps(self, chunk: RunTasks) -> bool:
+        """Whether the results of a chunk stay with the agent."""
+        return bool(self._functions[chunk.digest].shared.get("keep"))
 
 
 def _items(chunk: RunTasks, level: int) -> Iterator[memoryview]:

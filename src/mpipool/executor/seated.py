@@ -30,6 +30,8 @@ class Seated(Executor):
         To the agent of the same process.
     """
 
+    streams = False  # what a gang returns its first member's agent has to join
+
     def __init__(self, channel: BlockingChannel) -> None:
         self._cpus = parse(os.environ.get(CPUS, "")) or os.sched_getaffinity(0)
         with self._pinned():

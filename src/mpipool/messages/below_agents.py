@@ -137,6 +137,21 @@ class Keep(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Shared(Message):
+    """Either to the other: this memory is for parcels from here. It comes as file descriptors."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece(Message):
+    """Either to the other: the next piece of a parcel lies in the shared memory."""
+
+    parcel: int
+    """Its number on this link."""
+    slot: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Leave(Message):
     """Script to agent: the script is over."""
 
@@ -185,6 +200,6 @@ class Exited(Message):
 
 LOCAL_MESSAGES: Final[tuple[type[Message], ...]] = (
     Open, Items, Results, Abandon, Wait, Resume, Began, Cancel, Cancelled, Skip, Refused,
-    LetGo, Keep,
+    LetGo, Keep, Shared, Piece,
     Leave, Fork, Run, Kill, Started, Exited,
 )  # fmt: skip

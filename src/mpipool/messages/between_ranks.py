@@ -154,6 +154,20 @@ class TasksDone(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ahead(Message):
+    """Executor to leader to caller: the result of a task is on its way. Parts: the parcel.
+
+    The message to which it belongs comes once the process which sends it has sent all of it.
+    """
+
+    lease: LeaseId
+    chunk: ChunkId
+    scatter: ScatterId
+    void: bool = False
+    """It does not come after all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recall(Message):
     """Leader to member: end what runs under this lease and send everything back."""
 
@@ -183,6 +197,8 @@ class Fetched(Message):
 
     request: int
     data: DataId
+    copies: bool = False
+    """As in `Fetch`: the agent needs the data itself, and does not just pass them through."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -282,8 +298,13 @@ class Bye(Message):
     """Agent to broker: my executors are gone, my last records sent. And back: all is on disk."""
 
 
+def mentions_last(message: Message) -> bool:
+    """Whether nothing will mention the parcels of this message on its link any more."""
+    return not isinstance(message, Ahead) or message.void
+
+
 RANK_MESSAGES: Final[tuple[type[Message], ...]] = (
-    Hello, Want, Lend, Refuse, Return, Blocked, Define, RunTasks, TasksDone, Recall, Forget,
-    Fetch, Fetched, Release, Assemble, Assembled, Enter, Left, Despair, Records, Ask, Answer,
-    Stop, Bye,
+    Hello, Want, Lend, Refuse, Return, Blocked, Define, RunTasks, Ahead, TasksDone, Recall,
+    Forget, Fetch, Fetched, Release, Assemble, Assembled, Enter, Left, Despair, Records, Ask,
+    Answer, Stop, Bye,
 )  # fmt: skip

@@ -13,12 +13,17 @@ from typing import Any, Final, get_type_hints
 from mpipool.messages.below_agents import LOCAL_MESSAGES
 from mpipool.messages.between_ranks import RANK_MESSAGES
 from mpipool.messages.message import Buffer, Message
+from mpipool.messages.parcel import Parcel
 
 _SCALARS: Final = {int: "q", float: "d", bool: "?"}
 _ALIGNED: Final = 64 * 1024
 """Bytes of parts from which on the longest is aligned."""
 ALIGNMENT: Final = 64
 """Bytes."""
+_NUMBER_AT: Final = 48
+_LENGTH: Final = (1 << _NUMBER_AT) - 1
+_IS_PARCEL: Final = 1 << 63
+"""The length of a parcel is marked with this and its number: it is not in the message."""
 
 
 Pack = Callable[[Any], bytes]
@@ -81,7 +86,11 @@ for _code, _make in enumerate(RANK_MESSAGES + LOCAL_MESSAGES, start=1):
     _LAYOUTS[_code] = _layout(_make)
 
 
-def encode(message: Message, payload: Sequence[Buffer] | None = None) -> list[Buffer]:
+def encode(
+    message: Message,
+    payload: Sequence[Buffer] | None = None,
+    refer: Callable[[Parcel], int] | None = None,
+) -> list[Buffer]:
     """Encode a message as a list of buffers: the header, then its parts as they are.
 
     The header ends with the length of each part, and with what aligns the longest of them, so that
@@ -93,6 +102,8 @@ def encode(message: Message, payload: Sequence[Buffer] | None = None) -> list[Bu
         What to encode.
     payload : sequence of bytes-like, optional
         A further part, in pieces.
+    refer : callable, optional
+        Returns the number of a parcel on the link; there is no payload then.
     """
     layout = _LAYOUTS[message.code]
     values, parts = layout.values(message), message.parts
@@ -100,19 +111,38 @@ def encode(message: Message, payload: Sequence[Buffer] | None = None) -> list[Bu
         pack(value) if value else b""
         for (pack, _, _), value in zip(layout.others, values[layout.scalars :], strict=True)
     ]
-    sizes = [*map(len, parts)]
+    sizes = lengths = [*map(len, parts)]
+    if refer is not None:
+        parts = tuple(part for part in message.parts if not isinstance(part, Parcel))
+        lengths, sizes = [_length(part, refer) for part in message.parts], [*map(len, parts)]
     if payload is not None:
         sizes.append(sum(map(len, payload)))
-    head = layout.head.pack(message.code, *values[: layout.scalars], *map(len, others), len(sizes))
-    header = b"".join((head, *others, _sizes(len(sizes)).pack(*sizes)))
+    head = layout.head.pack(
+        message.code, *values[: layout.scalars], *map(len, others), len(lengths)
+    )
+    header = b"".join((head, *others, _sizes(len(lengths)).pack(*lengths)))
     if sum(sizes) > _ALIGNED:
         before = len(header) + sum(sizes[: sizes.index(max(sizes))])
         header += bytes(-before % ALIGNMENT)
     return [header, *parts, *(payload or ())]
 
 
-def decode(frame: Buffer) -> Message:
-    """Decode what `encode` made; the parts are views of ``frame``, not copies."""
+def _length(part: Any, refer: Callable[[Parcel], int]) -> int:
+    if not isinstance(part, Parcel):
+        return len(part)
+    return _IS_PARCEL | refer(part) << _NUMBER_AT | len(part)
+
+
+def decode(frame: Buffer, find: Callable[[int, int], Any] | None = None) -> Message:
+    """Decode what `encode` made; the parts are views of ``frame``, not copies.
+
+    Parameters
+    ----------
+    frame : bytes-like
+        What came.
+    find : callable, optional
+        Returns what stands for a parcel, given its number on the link and its size.
+    """
     view = memoryview(frame)
     layout = _LAYOUTS[view[0]]
     _, *values, count = layout.head.unpack_from(view)
@@ -121,8 +151,9 @@ def decode(frame: Buffer) -> Message:
         size = values[field]
         values[field] = unpack(view[at : at + size].tobytes()) if size else empty
         at += size
-    sizes = _sizes(count).unpack_from(view, at)
-    parts = tuple(_cut(view, len(view) - sum(sizes), sizes))
+    lengths = _sizes(count).unpack_from(view, at)
+    there = sum(lengths) if find is None else sum(n for n in lengths if n < _IS_PARCEL)
+    parts = tuple(_cut(view, len(view) - there, lengths, find))
     return layout.make(parts=parts, **dict(zip(layout.names, values, strict=True)))
 
 
@@ -132,11 +163,17 @@ def _sizes(count: int) -> struct.Struct:
     return struct.Struct(f"<{count}Q")
 
 
-def _cut(view: memoryview, at: int, sizes: Sequence[int]) -> list[memoryview]:
+def _cut(
+    view: memoryview, at: int, lengths: Sequence[int], find: Callable[[int, int], Any] | None
+) -> list[Any]:
     parts = []
-    for size in sizes:
-        parts.append(view[at : at + size])
-        at += size
+    for length in lengths:
+        if length >= _IS_PARCEL:
+            assert find, "a parcel came where none can"
+            parts.append(find((length ^ _IS_PARCEL) >> _NUMBER_AT, length & _LENGTH))
+            continue
+        parts.append(view[at : at + length])
+        at += length
     return parts
 
 

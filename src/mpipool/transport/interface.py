@@ -14,13 +14,17 @@ class Transport(Protocol):
 
     rank: Rank
     size: int
-    rings: bool
-    """Whether every message which comes while the loop sleeps wakes it."""
-    longest_sleep: float
-    """Seconds for which the loop may sleep without asking for messages."""
     doorbell: int | None
     """Descriptor which becomes readable when a message comes while the loop sleeps."""
     traffic: Traffic
+
+    @property
+    def rings(self) -> bool:
+        """Whether everything which comes while the loop sleeps wakes it."""
+
+    @property
+    def longest_sleep(self) -> float:
+        """Seconds for which the loop may sleep without asking for messages."""
 
     def send(self, to: Rank, message: Message) -> None:
         """Send a message; returns at once. The message's parts must not change afterwards."""
@@ -37,6 +41,13 @@ class Transport(Protocol):
     @property
     def unsent(self) -> bool:
         """Whether sends are under way, so that the loop must not sleep for long."""
+
+    @property
+    def streams(self) -> bool:
+        """Whether pieces of parcels are still to be sent."""
+
+    def drain(self) -> None:
+        """Drop the parcels which come, and cut those short which go: the run ends."""
 
     def close(self) -> None:
         """Complete what was sent and leave the world. No calls afterwards."""

@@ -21,6 +21,7 @@ class LocalTransport:
     rings = True  # none comes while the one process sleeps
     longest_sleep = LONGEST_SLEEP
     unsent = False
+    streams = False
     doorbell: int | None = None
 
     def __init__(self, rank: Rank, boxes: list[deque[tuple[Rank, Message]]]) -> None:
@@ -48,6 +49,9 @@ class LocalTransport:
 
     def wakes(self) -> None:
         """Nobody rings."""
+
+    def drain(self) -> None:
+        """Nothing is under way."""
 
     def close(self) -> None:
         """Nothing is to be completed."""

@@ -4,17 +4,22 @@
 * Only Isend, Improbe, Mrecv and Test are used: two agents in a blocking send above the eager limit
   would deadlock.
 * A message longer than a fragment is cut; fragments of one pair of ranks arrive in order, since the
-  receiver matches any tag. At most a few are under way to one peer, the others wait here.
+  receiver matches any tag. At most a few are under way to one peer, the others wait here. In front
+  of the first stands how long the whole is.
+* What only passes through the receiver on its way to a process goes as a parcel (`pieces`).
 """
 
 from __future__ import annotations
 
 import os
+import struct
 import sys
 import time
 from array import array
 from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any, Final, NoReturn
 
 import mpi4py
@@ -23,7 +28,19 @@ mpi4py.rc.finalize = False  # `close` finalises
 from mpi4py import MPI  # noqa: E402 - importing it initialises MPI
 
 from mpipool.ids import Rank  # noqa: E402
-from mpipool.messages import Buffer, Message, decode, encode  # noqa: E402
+from mpipool.messages import (  # noqa: E402
+    PARCEL,
+    Ahead,
+    Buffer,
+    Fetched,
+    Message,
+    RunTasks,
+    decode,
+    encode,
+    mentions_last,
+    parcels_in,
+    room_for,
+)
 from mpipool.transport.doorbell import (  # noqa: E402
     Address,
     Doorbell,
@@ -31,6 +48,7 @@ from mpipool.transport.doorbell import (  # noqa: E402
     neighbour,
 )
 from mpipool.transport.interface import Traffic  # noqa: E402
+from mpipool.transport.pieces import Pieces  # noqa: E402
 
 FRAGMENT: Final = 1 << 20
 UNDER_WAY: Final = 8
@@ -41,7 +59,11 @@ LONGEST_SLEEP_WITH_BELLS: Final = 0.05
 """Seconds, where every other rank can ring for its messages."""
 ABSENT_SECONDS: Final = 30.0
 """How often rank 0 says which ranks have not come up yet."""
+LONGEST_SLEEP_WITH_PIECES: Final = 0.001
+"""Seconds, while pieces of parcels are under way: who gets rid of one waits for that."""
 _LAST, _MORE = 1, 2
+_WHOLE: Final = struct.Struct("<Q")
+"""In front of a message in several fragments: its length."""
 _TAGS: Final = 32768
 """MPI promises so many tags."""
 
@@ -66,12 +88,25 @@ class MpiTransport:
         self._to_self: deque[Message] = deque()
         self._waiting: dict[Rank, deque[tuple[int, Buffer]]] = {}
         self._under_way: dict[Rank, deque[tuple[Any, Buffer]]] = {}
-        self._partial: dict[Rank, bytearray] = {}
+        self._partial: dict[Rank, tuple[memoryview, int]] = {}
+        """Memory for the message which has begun to come, and how much of it is there."""
         self._doorbell = Doorbell()
         self.doorbell: int | None = self._doorbell.descriptor
         self._neighbours = self._meet_neighbours()
-        self.rings = len(self._neighbours) == self.size - 1
-        self.longest_sleep = LONGEST_SLEEP_WITH_BELLS if self.rings else LONGEST_SLEEP
+        self._all_ring = len(self._neighbours) == self.size - 1
+        self._pieces = Pieces(self._world.Dup(), MPI.BYTE, MPI.Status, self._wake)
+
+    @property
+    def rings(self) -> bool:
+        """Whether everything which comes while the loop sleeps wakes it."""
+        return self._all_ring and not len(self._pieces)
+
+    @property
+    def longest_sleep(self) -> float:
+        """Seconds for which the loop may sleep without asking for messages."""
+        if len(self._pieces):
+            return LONGEST_SLEEP_WITH_PIECES
+        return LONGEST_SLEEP_WITH_BELLS if self._all_ring else LONGEST_SLEEP
 
     def _meet_neighbours(self) -> dict[Rank, Neighbour]:
         own = self._doorbell.address
@@ -90,17 +125,32 @@ class MpiTransport:
         if to == self.rank:
             self._to_self.append(message)
             return
-        frame = b"".join(encode(message))
-        self.traffic.count_sent(message, len(frame))
+        message = self._with_parcels(to, message)
+        parcels = parcels_in(message)
+        refer = partial(self._pieces.refer, to) if parcels else None
+        buffers = encode(message, refer=refer)
+        size = sum(map(len, buffers))
+        if not isinstance(message, Ahead):
+            self.traffic.count_sent(message, size + sum(map(len, parcels)))
+        if mentions_last(message):
+            for parcel in parcels:
+                self._pieces.mentioned(parcel)
         waiting = self._waiting.setdefault(to, deque())
-        if len(frame) <= FRAGMENT:
-            waiting.append((_LAST, frame))
+        if size <= FRAGMENT:
+            waiting.append((_LAST, b"".join(buffers)))
         else:
-            view = memoryview(frame)
-            for at in range(0, len(frame), FRAGMENT):
-                tag = _MORE if at + FRAGMENT < len(frame) else _LAST
-                waiting.append((tag, view[at : at + FRAGMENT]))
+            waiting.extend(_fragments(size, buffers))
         self._push(to)
+
+    def _with_parcels(self, to: Rank, message: Message) -> Message:
+        """Let large parts which only pass through the receiver go as parcels."""
+        if not _passes_through(message) or not any(len(part) >= PARCEL for part in message.parts):
+            return message
+        parts: list[Any] = [
+            self._pieces.parcel_of(to, part) if len(part) >= PARCEL else part
+            for part in message.parts
+        ]
+        return replace(message, parts=tuple(parts))
 
     def receive(self) -> Iterator[tuple[Rank, Message]]:
         """Yield what has arrived, and push on what is still to be sent."""
@@ -110,14 +160,24 @@ class MpiTransport:
             yield self.rank, self._to_self.popleft()
         status = MPI.Status()
         while (arrived := self._world.Improbe(MPI.ANY_SOURCE, MPI.ANY_TAG, status)) is not None:
-            frame = bytearray(status.Get_count(MPI.BYTE))
-            arrived.Recv([frame, MPI.BYTE])
             sender = Rank(status.Get_source())
-            whole = self._assemble(sender, frame, status.Get_tag())
+            size, is_last = status.Get_count(MPI.BYTE), status.Get_tag() == _LAST
+            whole = self._assemble(sender, arrived, size, is_last)
             if whole is not None:
-                message = decode(whole)
-                self.traffic.count_received(message, len(whole))
-                yield sender, message
+                yield sender, self._decode(sender, whole)
+        if len(self._pieces):
+            self._pieces.move()
+
+    def _decode(self, sender: Rank, frame: Buffer) -> Message:
+        is_ahead = frame[0] == Ahead.code
+        message = decode(frame, partial(self._pieces.find, sender, is_ahead))
+        parcels = parcels_in(message)
+        if mentions_last(message):
+            for parcel in parcels:
+                self._pieces.found_last(sender, parcel)
+        if not is_ahead:
+            self.traffic.count_received(message, len(frame) + sum(map(len, parcels)))
+        return message
 
     def may_sleep(self) -> bool:
         """Ask the others to ring from now on, unless something has arrived already."""
@@ -133,11 +193,21 @@ class MpiTransport:
         """Whether sends are under way."""
         return bool(self._under_way) or bool(self._to_self)
 
+    @property
+    def streams(self) -> bool:
+        """Whether pieces of parcels are still to be sent."""
+        return self._pieces.sending
+
+    def drain(self) -> None:
+        """Drop the parcels which come, and cut those short which go: the run ends."""
+        self._pieces.drain()
+
     def close(self) -> None:
         """Complete the sends, and finalise MPI unless that is the user's."""
         while self._under_way:
             for peer in list(self._under_way):
                 self._push(peer)
+        self._pieces.close()
         self._world.Free()
         if self._finalizes:
             MPI.Finalize()
@@ -195,18 +265,50 @@ class MpiTransport:
             under_way.append((self._world.Isend([fragment, MPI.BYTE], peer, tag), fragment))
         if not under_way:
             del self._under_way[peer]
-        elif peer in self._neighbours:
+        else:
+            self._wake(peer)
+
+    def _wake(self, peer: Rank) -> None:
+        if peer in self._neighbours:
             self._neighbours[peer].wake()
 
-    def _assemble(self, sender: Rank, frame: bytearray, tag: int) -> bytearray | None:
+    def _assemble(
+        self, sender: Rank, arrived: MPI.Message, size: int, is_last: bool
+    ) -> Buffer | None:
+        """Receive a message, or a fragment of one to where it belongs."""
         begun = self._partial.pop(sender, None)
-        if begun is not None:
-            begun += frame
-            frame = begun
-        if tag == _MORE:
-            self._partial[sender] = frame
-            return None
-        return frame
+        if begun is None:
+            frame = bytearray(size)
+            arrived.Recv([frame, MPI.BYTE])
+            if is_last:
+                return frame
+            room, at = room_for(_WHOLE.unpack_from(frame)[0]), size - _WHOLE.size
+            room[:at] = memoryview(frame)[_WHOLE.size :]
+        else:
+            room, at = begun
+            arrived.Recv([room[at : at + size], MPI.BYTE])
+            at += size
+        if is_last:
+            return room
+        self._partial[sender] = room, at
+        return None
+
+
+def _fragments(size: int, buffers: list[Buffer]) -> Iterator[tuple[int, Buffer]]:
+    """Cut a long message, whose parts stay where they are, into fragments with their tags."""
+    head, *others = buffers
+    first = _WHOLE.pack(size) + bytes(head)
+    parts = [memoryview(buffer) for buffer in (first, *others) if len(buffer)]
+    cut = [part[at : at + FRAGMENT] for part in parts for at in range(0, len(part), FRAGMENT)]
+    for number, fragment in enumerate(cut, start=1):
+        yield (_MORE if number < len(cut) else _LAST), fragment
+
+
+def _passes_through(message: Message) -> bool:
+    """Whether the receiver passes on what comes to a process, and does not need it itself."""
+    if isinstance(message, RunTasks):
+        return not message.cores  # each member of a gang needs the item
+    return isinstance(message, Fetched) and not message.copies
 
 
 class _Communicator(MPI.Intracomm):

@@ -59,6 +59,7 @@ class VirtualTransport:
     rings = False
     longest_sleep = 0.0
     unsent = False
+    streams = False
     doorbell: int | None = None
 
     def __init__(self, rank: Rank, world: VirtualWorld) -> None:
@@ -87,6 +88,9 @@ class VirtualTransport:
 
     def wakes(self) -> None:
         """Nobody rings."""
+
+    def drain(self) -> None:
+        """Nothing is under way."""
 
     def close(self) -> None:
         """Nothing is to be completed."""
