@@ -53,7 +53,7 @@ from mpipool import Pool
 
 if __name__ == "__main__":
     chance = random.Random(1)
-    sleeps = [1.0 if chance.random() < 0.004 else 0.001 for _ in range(5000)]
+    sleeps = [1.0 if chance.random() < 0.004 else 0.001 for _ in range(20000)]
     with Pool() as pool:
         pool.map(time.sleep, [0.01] * 40)
         start = time.perf_counter()
@@ -87,7 +87,7 @@ def main() -> None:
         rate, agent, script = (statistics.median(column) for column in zip(*results, strict=True))
         print(f"| {items:,} | {rate:,.0f} | {agent:.0f} | {script:.0f} |")
     used, seconds, bound = (statistics.median(column) for column in zip(*mixed, strict=True))
-    print("\n| 5,000 tasks of 1 ms, of which 0.4 % take 1 s | |\n| --- | --- |")
+    print("\n| 20,000 tasks of 1 ms, of which 0.4 % take 1 s | |\n| --- | --- |")
     print(f"| utilisation, {options.workers} ranks | {100 * used:.0f} % |")
     print(f"| makespan, s (bound {bound:.2f}) | {seconds:.2f} |")
 

@@ -121,9 +121,9 @@ class Executor:
             self._home.restore()
             self._send_some(current, wall)
         self._current = None
-        self._home.restore_the_rest()
         if current.batch.count:
             self._send(current, back=0)
+        self._home.restore_the_rest()  # while the outcome is on its way
 
     def _run(self, current: Current, function: Function, item: memoryview) -> float:
         """Run one task, add its outcome, and return how long it took in seconds."""

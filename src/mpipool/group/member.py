@@ -232,6 +232,8 @@ class Member:
 
     def blocked(self) -> tuple[tuple[LeaseId, ...], tuple[ScatterId, ...]] | None:
         """Return which leases are blocked, and on what, if that has changed since the last call."""
+        if not self._reported[0] and not any(e.waits_for for e in self.entries.values()):
+            return None  # the usual case
         active = {e.root for e in self.entries.values() if not (e.waits_for or self._is_below(e))}
         # A core lent to the rank's own scatter is busy too while its first chunk is on the way.
         placed = {entry.lease for entry in self.entries.values()}
