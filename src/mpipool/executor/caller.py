@@ -11,6 +11,7 @@ import pickle
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from hashlib import blake2b
 from itertools import chain, count
 from typing import Any, Protocol
@@ -221,7 +222,7 @@ class Caller:
             "context": call.context,
             "beside": self._is_beside,
             **call.options,
-            "sys_path": [os.path.abspath(folder) for folder in sys.path],
+            "sys_path": _absolute(tuple(sys.path), _here()),
         }
         return json.dumps(shared).encode()
 
@@ -298,6 +299,19 @@ class Caller:
         request = next(self._requests)
         self.post.expect(request, taker)
         return request
+
+
+def _here() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:  # it was removed; most folders are absolute anyway
+        return "/"
+
+
+@lru_cache(maxsize=2)
+def _absolute(folders: tuple[str, ...], here: str) -> list[str]:
+    """Return where modules are found, for processes with another working folder than ``here``."""
+    return [os.path.join(here, folder) for folder in folders]
 
 
 # --- the one of this process ---------------------------------------------------------------------
