@@ -57,7 +57,6 @@ benchmarks: install
 	$(BIN)/python benchmarks/exposures.py
 	$(BIN)/python benchmarks/queued.py
 	$(BIN)/python benchmarks/transfer.py
-	$(BIN)/python benchmarks/transfer.py
 
 clean:
 	rm -rf .venv .venv-openmpi demo demo-real .mypy_cache .ruff_cache .pytest_cache .hypothesis

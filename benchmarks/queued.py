@@ -1,6 +1,6 @@
 """Many queued items: tasks per second and memory at 1,000, 100,000 and 1,000,000 of them.
 
-And a mixture of tasks of 1 ms and of 1 s, which chunks must not slow. Memory is the proportional
+Then single calls through `submit`, each with a future, and a mixture of tasks of 1 ms and of 1 s, which chunks must not slow. Memory is the proportional
 share (PSS) of rank 0's agent, and of the script, when all items are in. Usage:
 ``python benchmarks/queued.py [--rounds 3] [--workers 4]``.
 """
@@ -47,6 +47,18 @@ if __name__ == "__main__":
         seconds = time.perf_counter() - start
         print("result", {items} / seconds, *peak)
 """
+SUBMIT = """
+import time
+from concurrent.futures import wait
+from mpipool import Pool
+
+if __name__ == "__main__":
+    with Pool() as pool:
+        wait([pool.submit(abs, 1) for _ in range(1000)])
+        start = time.perf_counter()
+        wait([pool.submit(abs, 1) for _ in range(30_000)])
+        print("result", 30_000 / (time.perf_counter() - start))
+"""
 MIXTURE = """
 import random, time
 from mpipool import Pool
@@ -65,7 +77,7 @@ if __name__ == "__main__":
 
 
 def main() -> None:
-    """Measure, and print two tables."""
+    """Measure, and print tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=4)
@@ -76,16 +88,19 @@ def main() -> None:
     ranks = [mpiexec, "-n", str(options.workers), sys.executable]
     sizes = (1_000, 100_000, 1_000_000)
     queued: dict[int, list[list[float]]] = {items: [] for items in sizes}
-    mixed = []
+    mixed, submitted = [], []
     for _ in range(options.rounds):
         for items in sizes:
             queued[items].append(output_of(ranks, QUEUED.format(items=items)))
+        submitted.append(output_of(ranks, SUBMIT))
         mixed.append(output_of(ranks, MIXTURE.format(workers=options.workers)))
     print("| queued items | no-op tasks per second | rank 0's agent, MiB | the script, MiB |")
     print("| --- | --- | --- | --- |")
     for items, results in queued.items():
         rate, agent, script = (statistics.median(column) for column in zip(*results, strict=True))
         print(f"| {items:,} | {rate:,.0f} | {agent:.0f} | {script:.0f} |")
+    rate = statistics.median(result[0] for result in submitted)
+    print(f"\n{rate:,.0f} no-op calls per second through submit, with a future each")
     used, seconds, bound = (statistics.median(column) for column in zip(*mixed, strict=True))
     print("\n| 20,000 tasks of 1 ms, of which 0.4 % take 1 s | |\n| --- | --- |")
     print(f"| utilisation, {options.workers} ranks | {100 * used:.0f} % |")
