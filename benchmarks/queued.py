@@ -1,8 +1,9 @@
 """Many queued items: tasks per second and memory at 1,000, 100,000 and 1,000,000 of them.
 
-Then single calls through `submit`, each with a future, and a mixture of tasks of 1 ms and of 1 s, which chunks must not slow. Memory is the proportional
-share (PSS) of rank 0's agent, and of the script, when all items are in. Usage:
-``python benchmarks/queued.py [--rounds 3] [--workers 4]``.
+Then single calls through `submit`, each with a future, and a mixture of tasks of 1 ms and of 1 s,
+which chunks must not slow. Memory is the proportional share (PSS) of rank 0's agent, and of the
+script, when all items are in.
+Usage: ``python benchmarks/queued.py [--rounds 3] [--workers 4]``.
 """
 
 from __future__ import annotations

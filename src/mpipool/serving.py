@@ -144,8 +144,9 @@ class Serving:
         parts = report.parts
         if report.count and self._definitions.shared(assigned.digest).get("keep"):
             parts = Outcomes(report.first, parts).kept(self._keeping.keep)
-        passed_on = replace(report, leave=leave, executor=executor, parts=parts)
-        self._transport.send(assigned.leader, passed_on)
+        if leave or report.cached or parts is not report.parts:
+            report = replace(report, leave=leave, executor=executor, parts=parts)
+        self._transport.send(assigned.leader, report)
 
     def ahead(self, executor: ExecutorId, ahead: Ahead) -> None:
         """Let the leader have a large result while it is being sent."""

@@ -100,6 +100,8 @@ class Caller:
         self.size = size
         self.within = Within()
         self.store = Store(self)
+        self._written: tuple[dict[str, Any], bytes] = ({}, b"{}")
+        """What the tasks of the last call shared, as it was written: often the next one's too."""
 
     @property
     def attachment(self) -> Attachment:
@@ -224,7 +226,11 @@ class Caller:
             **call.options,
             "sys_path": _absolute(tuple(sys.path), _here()),
         }
-        return json.dumps(shared).encode()
+        written, packed = self._written
+        if shared != written:
+            packed = json.dumps(shared).encode()
+            self._written = (shared, packed)
+        return packed
 
     # --- messages --------------------------------------------------------------------------------
 

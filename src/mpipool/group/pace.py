@@ -14,7 +14,7 @@ SINGLY: Final = 0.05
 """Seconds: longer tasks go one by one."""
 CHUNK: Final = 0.01
 """Seconds of work in a chunk."""
-WORTH: Final = 0.0005
+WORTH: Final = 0.0009
 """Seconds of work for which a chunk is worth its way; so the end of short tasks is not split up."""
 OVERHEAD: Final = 5e-6
 """Seconds which a task costs around its own."""

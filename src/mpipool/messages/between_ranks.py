@@ -148,7 +148,7 @@ class TasksDone(Message):
     leave: bool
     """The member asks for no more tasks under this lease."""
     executor: ExecutorId = ANY_EXECUTOR
-    """Which process ran them; `GONE` if that which holds their caches is not there any more."""
+    """Which process ran them, where it now holds caches; `GONE` if that is not there any more."""
     cached: tuple[int, ...] = ()
     """Those which left something in their caches."""
 
