@@ -141,7 +141,7 @@ def test_both_members_run_the_item_and_the_first_ones_result_goes_to_the_leader(
     ranks.first.ends(result=b"mine")
     ranks.settle()
     (report,) = ranks.leader.got
-    assert (report.lease, report.scatter, report.executor) == (LEASE, SCATTER, HERE)
+    assert (report.lease, report.scatter) == (LEASE, SCATTER)
     assert (brief([report]), report.busy) == ([(0, 1, 0, 0)], 0.5)
     (outcome,) = Outcomes(0, report.parts)
     assert (bytes(outcome.result), outcome.entry.cpu) == (b"mine", 0.5)
