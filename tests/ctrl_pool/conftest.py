@@ -49,7 +49,8 @@ def plain(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def _as_at_first(monkeypatch, tmp_path):
-    """Undo what a test has told the process; scripts are left in its folder."""
+    """Undo what a test has told the process; scripts and logs are left in its folder."""
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr(diagnostics, "_batch_type", ["unknown"])
     monkeypatch.setattr(diagnostics.Debugger, "_only", None)
