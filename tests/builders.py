@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from mpipool.group import Scatter
+from mpipool.group import Member, Scatter
 from mpipool.group.events import Command, Done, Extended, Give, Lent
 from mpipool.ids import ANY_EXECUTOR, ChunkId, ExecutorId, LeaseId, Rank, ScatterId, scatter_id
 from mpipool.scheduler import (
@@ -107,6 +107,15 @@ def give(  # noqa: PLR0913 - a table of arguments
 
 def given(commands: list[Command]) -> list[Give]:
     return [command for command in commands if isinstance(command, Give)]
+
+
+# --- a member ------------------------------------------------------------------------------------
+
+
+def told(member: Member):
+    """Return what the broker is told, which leases are blocked and on what; None if nothing new."""
+    report = member.blocked()
+    return report and report[:2]
 
 
 # --- outcomes ------------------------------------------------------------------------------------

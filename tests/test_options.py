@@ -26,7 +26,8 @@ def refusal(call: str = "map", allowed=OPTIONS, **options) -> str:
 
 def test_the_options_of_all_calls():
     assert {
-        "context", "previous", "keep", "ranks", "threads", "memory", "resources", "timeout",
+        "context", "previous", "keep", "ranks", "threads", "memory", "memory_growth",
+        "memory_cap", "resources", "timeout",
         "retries", "cost", "key", "after", "stage", "version", "config", "isolation", "errors",
         "progress",
     } == OPTIONS  # fmt: skip
@@ -61,6 +62,8 @@ LEGAL = {
     "ranks": [1, 16, (2, 2), (8, 112)],
     "threads": [1, 64],
     "memory": [1, 5e9, "1", "12 GB", " 500MiB ", "1.5t", ".5 g", "2. kB", "7b"],
+    "memory_growth": [1, 1.5, 4],
+    "memory_cap": [2**34, "64 GB"],
     "resources": [{}, {"io": 1}, OrderedDict(io=2, gpu=1)],
     "timeout": [1, 0.5, inf],
     "retries": [0, 5],
@@ -81,6 +84,8 @@ ILLEGAL = {
         0, -1, True, 0.5, nan, inf, "", "GB", ".", "1.2.3 GB", "-1 GB", "12 parsecs", "1e9", "0 GB",
         [1],
     ],
+    "memory_growth": [0, 0.5, -2, inf, nan, True, "2"],
+    "memory_cap": [0, -1, True, "", "64 parsecs"],
     "resources": [{"io": 0}, {"io": -1}, {"io": True}, {"io": 1.5}, {1: 1}, [("io", 1)], "io"],
     "timeout": [0, -1.0, nan, True, "1 h"],
     "retries": [-1, True, 1.5, "2"],

@@ -13,11 +13,13 @@ from mpipool.task import (
     DONE,
     ENTRY,
     FAILED,
+    INTERRUPTED,
     KEPT,
     KEPT_IN_RECORD,
     LOST,
     REDO,
     SIZE,
+    STARVED,
     STATE_NAMES,
     cut_key,
     dump_details,
@@ -39,8 +41,11 @@ def said(**details) -> bytes:
 
 def test_the_layout_of_outcomes_and_sizes():
     assert (ENTRY.size, SIZE.size) == (40, 8)
-    assert (DONE, FAILED, LOST, REDO, BLOCKED) == (0, 1, 2, 3, 4)
-    assert STATE_NAMES == {DONE: "done", FAILED: "failed", LOST: "lost", BLOCKED: "blocked"}
+    assert (DONE, FAILED, LOST, REDO, BLOCKED, INTERRUPTED, STARVED) == (0, 1, 2, 3, 4, 5, 6)
+    assert STATE_NAMES == {
+        DONE: "done", FAILED: "failed", LOST: "lost", BLOCKED: "blocked",
+        INTERRUPTED: "interrupted", STARVED: "failed",
+    }  # fmt: skip
     assert KEPT.pack(1, 2) == b"\x01" + b"\0" * 7 + b"\x02" + b"\0" * 7
     packed = ENTRY.pack(*entry(FAILED, 3, 4, started=1.0, wall=2.0, cpu=3.0, peak=9))
     assert packed == (
@@ -64,6 +69,12 @@ def test_any_run_of_tasks_can_be_cut_out(tasks, data):
     end = data.draw(st.integers(start, len(tasks)))
     cut = Outcomes(7, batch(*tasks)).cut(7 + start, end - start)
     assert cut == Outcomes(7 + start, batch(*tasks[start:end]))
+
+
+def test_the_tasks_in_each_state_are_found():
+    outcomes = Outcomes(7, batch(*[(state, b"", b"") for state in (DONE, STARVED, DONE, LOST)]))
+    assert outcomes.by_state() == {DONE: (7, 9), STARVED: (8,), LOST: (10,)}
+    assert Outcomes(7, (b"", b"", b"")).by_state() == {}
 
 
 def test_a_batch_which_is_wanted_whole_is_not_copied():
@@ -199,5 +210,5 @@ def test_kept_results_are_replaced_by_where_they_are():
 
     states = [(o.entry.state, bytes(o.result)) for o in Outcomes(3, outcomes.kept(keep))]
     assert kept == [b"large", b""]
-    assert Outcomes(3, outcomes.kept(lambda _: 7)).references() == (7, 7)
+    assert list(Outcomes(3, outcomes.kept(lambda _: 7)).where_kept()) == [(3, 7), (5, 7)]
     assert states == [(DONE, KEPT.pack(1, 5)), (FAILED, b"error"), (DONE, KEPT.pack(2, 0))]

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from builders import batch, led_by
+from mpipool.executor.memory import Excess
 from mpipool.executor.process import Death
 from mpipool.group import Member
 from mpipool.ids import ANY_EXECUTOR, BROKER, GONE, ExecutorId, Rank
@@ -13,7 +14,7 @@ from mpipool.keeping import Keeping
 from mpipool.messages import Blocked, Define, Fetch, Forget, Message, Recall, RunTasks, TasksDone
 from mpipool.outcomes import Outcomes
 from mpipool.serving import Serving
-from mpipool.task import DONE, FAILED, KEPT, LOST, REDO, load_details
+from mpipool.task import DONE, FAILED, INTERRUPTED, KEPT, LOST, REDO, STARVED, load_details
 from mpipool.transport.local import local_world
 
 ME, LEADER, ANOTHER = Rank(1), Rank(2), Rank(3)
@@ -33,6 +34,8 @@ class Processes:
         self.killed: list[int] = []
         self.ended: list[int] = []
         self.running: dict[int, tuple[int, float]] = {}
+        self.limits: dict[int, int] = {}
+        self.too_large: dict[int, str] = {}
 
     def prepare(self) -> None:
         """There is nothing to prepare."""
@@ -46,6 +49,12 @@ class Processes:
     def running_since(self, executor, lease) -> float | None:
         running, began = self.running.get(executor, (0, 0.0))
         return began if running == lease else None
+
+    def hold(self, executor, limit) -> None:
+        self.limits[executor] = limit
+
+    def excesses(self, busy, now):
+        return [Excess(executor, self.too_large[executor]) for executor in busy & {*self.too_large}]
 
     def kill(self, executor) -> None:
         self.killed.append(executor)
@@ -360,11 +369,15 @@ def test_with_the_guard_nobody_is_guilty(stacked):
     ]
 
 
-def test_what_is_recalled_comes_back_with_nobody_guilty(stacked):
+def test_of_what_is_recalled_the_running_task_was_interrupted_and_all_others_come_back(stacked):
     stacked.serving.recall(Recall(lease=8))
     assert stacked.processes.killed == [1]
     stacked.die(running=(8, 1, 1, BEGAN))
-    assert summaries(stacked.told()) == [(7, 1, 10, [], 2), (8, 1, 0, [], 3), (9, 1, 30, [], 4)]
+    assert summaries(stacked.told()) == [
+        (7, 1, 10, [], 2),
+        (8, 1, 0, [REDO, INTERRUPTED], 1),
+        (9, 1, 30, [], 4),
+    ]
 
 
 def test_a_recall_of_what_is_not_here_any_more_ends_nothing(rank):
@@ -410,7 +423,7 @@ def limited(rank) -> AtWork:
 
 def begun(rank: AtWork, executor: int, lease: int, seconds: float) -> None:
     """Let a process have been running a task for so long."""
-    rank.processes.running[executor] = (lease, time.time() - seconds)
+    rank.processes.running[executor] = (lease, time.monotonic() - seconds)
 
 
 def test_a_task_which_takes_too_long_is_ended_with_its_process_and_has_failed(limited):
@@ -456,3 +469,68 @@ def test_a_process_which_dies_by_itself_did_not_take_too_long(limited):
     limited.die(2, running=(8, 1, 0, BEGAN))
     [outcome] = Outcomes(0, limited.told()[0].parts)
     assert load_details(outcome.details)["message"] == "killed by SIGSEGV"
+
+
+# --- memory --------------------------------------------------------------------------------------
+
+
+def test_a_process_may_use_what_its_tasks_may(rank):
+    rank.run(1, memory=100)
+    assert rank.processes.limits == {1: 100}
+
+
+def test_a_process_with_tasks_of_several_leases_may_use_what_these_may_together(rank):
+    rank.run(1, memory=100)
+    rank.done(1, DONE, cached=(0,))
+    rank.run(2, chunk=2, memory=100, executor=1)
+    rank.wait(2)
+    rank.run(3, chunk=3, memory=50, executor=1)
+    assert rank.processes.limits == {1: 150}
+
+
+def test_a_process_of_whose_tasks_one_may_use_any_amount_may_too(rank):
+    rank.run(1, memory=100)
+    rank.done(1, DONE, cached=(0,))
+    rank.run(2, chunk=2, executor=1)
+    rank.wait(2)
+    rank.run(3, chunk=3, memory=50, executor=1)
+    assert rank.processes.limits == {1: 0}
+
+
+def test_a_process_that_uses_too_much_is_ended_once_and_its_task_has_lacked_memory(rank):
+    rank.run(1, memory=100)
+    rank.processes.too_large[1] = "it used more than its memory= of 100 MiB"
+    rank.serving.restrain(0.0)
+    rank.serving.restrain(0.05)
+    assert rank.processes.killed == [1]
+    rank.die(running=(1, 1, 0, BEGAN))
+    [report] = rank.told()
+    [outcome] = Outcomes(0, report.parts)
+    assert (outcome.entry.state, outcome.entry.peak) == (STARVED, 2048)
+    assert load_details(outcome.details) == {
+        "error": "MemoryExceeded",
+        "reason": "it used more than its memory= of 100 MiB",
+        "message": "it used more than its memory= of 100 MiB (peak 2 MiB)",
+        "stderr": "last words",
+    }
+
+
+def test_a_process_which_the_kernel_has_ended_for_want_of_memory(rank):
+    rank.run(1)
+    rank.die(running=(1, 1, 0, BEGAN), starved=True)
+    [report] = rank.told()
+    [outcome] = Outcomes(0, report.parts)
+    assert outcome.entry.state == STARVED
+    assert load_details(outcome.details)["message"] == "killed by SIGSEGV (peak 2 MiB)"
+
+
+def test_what_waits_below_a_process_that_used_too_much_is_not_to_blame(rank):
+    rank.run(1, memory=100)
+    rank.done(1, DONE, cached=(0,))
+    rank.run(2, chunk=2, memory=100, executor=1)
+    rank.wait(2)
+    rank.run(3, chunk=3, memory=50, executor=1, scatter=T)
+    rank.told()
+    rank.die(running=(3, 3, 0, BEGAN), starved=True)
+    states = [[o.entry.state for o in Outcomes(0, report.parts)] for report in rank.told()]
+    assert states == [[LOST], [STARVED]]

@@ -1,11 +1,12 @@
 """How the drivers' commands end: what they say, where, and with which exit code.
 
-0 all done, 1 something failed and the rest was done, 2 the command can't be carried out, 130 it was
-stopped before its end.
+0 all done, 1 something failed and the rest was done, 2 the command can't be carried out, 75 the run
+drained (a signal, the walltime) and the same command goes on, 130 it was stopped before its end.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import sys
@@ -14,10 +15,33 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
 
-from mpipool import MpipoolError, WorldLost
+from mpipool import Drained, MpipoolError, WorldLost
 
 STOPPED = 130
 """The exit code that shells give to what Ctrl-C ended."""
+
+
+EXIT_CODES = "75 drained: the same command goes on, 130 stopped"
+"""The end of the sentence about exit codes in each driver's help."""
+
+
+def add_limits(parser: argparse.ArgumentParser) -> None:
+    """Declare the options which say when a run is to end; `mpipool.enter` takes them in."""
+    parser.add_argument(
+        "--walltime",
+        metavar="TIME",
+        help="when the job ends, counted from now: seconds, or like 1:30:00; the run drains before",
+    )
+    parser.add_argument(
+        "--grace",
+        metavar="SECONDS",
+        help="the time between a warning (a signal, or before the walltime) and the run's end",
+    )
+    parser.add_argument(
+        "--max-failures",
+        metavar="N",
+        help="drain when N tasks have failed (else when the first 20 have all failed alike)",
+    )
 
 
 class CommandError(Exception):
@@ -56,6 +80,8 @@ def carry_out(command: Callable[[], Ending]) -> int:
 def _ending(command: Callable[[], Ending]) -> Ending:
     try:
         return command()
+    except Drained as error:
+        return Ending(error.code, errors=[f"drained: {error}"])
     except Stopped as error:
         return Ending(STOPPED, errors=[f"stopped: {error}"])
     except (KeyboardInterrupt, WorldLost):

@@ -11,7 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from drivers.command import CommandError, Ending, Stopped, carry_out, end, first_line
+from drivers.command import (
+    EXIT_CODES,
+    CommandError,
+    Ending,
+    Stopped,
+    add_limits,
+    carry_out,
+    end,
+    first_line,
+)
 from mpipool import enter
 
 if TYPE_CHECKING:
@@ -25,7 +34,7 @@ The repository is made if it doesn't exist (its parent folder must). Files stay 
 Masks and weights that stand beside an image may be among the FILES: they are skipped. Ingesting a
 file again changes nothing.
 """
-_EPILOG = "exit code: 0 all ingested, 1 some files could not be used, 2 usage, 130 stopped"
+_EPILOG = f"exit code: 0 all ingested, 1 some files could not be used, 2 usage, {EXIT_CODES}"
 
 
 @dataclass(slots=True)
@@ -89,6 +98,12 @@ def _parser() -> argparse.ArgumentParser:
         help="FITS files (also .fits.fz, .fits.gz), patterns, or @LIST for a file with one a line",
     )
     parser.add_argument("--cores", type=int, metavar="N", help="start N ranks (without mpiexec)")
+    parser.add_argument(
+        "--survive",
+        action="store_true",
+        help="with --cores: go on when a rank dies, if this MPI can do that",
+    )
+    add_limits(parser)
     return parser
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from drivers.command import CommandError
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
-_RESERVED = ("calexp", "run.db", "results")
+_NAME = re.compile(r"(?!run\.db|(?:calexp|results)\Z)[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}")
+_LONGEST = 1000
 
 
 class RepositoryError(CommandError):
@@ -37,10 +37,11 @@ class Repository:
             If the name would not stay below `rerun/`, or within another rerun.
         """
         parts = name.split("/")
-        if not all(_NAME.fullmatch(part) and part not in _RESERVED for part in parts):
+        if not all(map(_NAME.fullmatch, parts)) or len(name) > _LONGEST:
             raise RepositoryError(
-                f"--rerun {name!r} is not a name: letters, digits and '_.+-', in parts separated "
-                f"by '/', none of which begins with '.' or is one of {', '.join(_RESERVED)}"
+                f"--rerun {name[:_LONGEST]!r} is not a name: letters, digits and '_.+-', in parts "
+                "of at most 100 separated by '/', none of which begins with '.' or 'run.db', or is "
+                f"calexp or results; {_LONGEST} in all"
             )
         return Rerun(self, name)
 

@@ -9,7 +9,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from drivers.command import CommandError, Ending, Stopped, carry_out, complain, end
+from drivers.command import (
+    EXIT_CODES,
+    CommandError,
+    Ending,
+    Stopped,
+    add_limits,
+    carry_out,
+    complain,
+    end,
+)
 from mpipool import enter
 
 if TYPE_CHECKING:
@@ -30,13 +39,13 @@ and variance, sky, detection, aperture photometry, seeing.
 Each CCD is a task of its own. What is done is recorded in REPO/rerun/NAME/run.db: the same command
 again does only what is missing.
 """
-_EPILOG = """\
+_EPILOG = f"""\
 --id takes KEY=VALUE words, with KEY one of visit, ccd, filter, instrument, object, exptime, mjd.
   '^' separates alternatives, 'A..B' is an inclusive range, 'A..B:S' every S-th of it:
     --id visit=1228^1230..1236:2 ccd=0..103 filter=g^r
   All words of one --id must fit, and any of several --id. Without --id everything is selected.
 
-exit code: 0 all done, 1 some CCDs failed, 2 usage, 130 stopped
+exit code: 0 all done, 1 some CCDs failed, 2 usage, {EXIT_CODES}
 """
 
 
@@ -56,6 +65,8 @@ class Plan:
         How often a failed task is tried again.
     take_over : bool
         Take the rerun's database from a run of which nobody can say whether it lives.
+    group : str
+        A Unix group which shares the rerun; empty if there is none.
     notes : list of str
         What to tell before it begins.
     """
@@ -65,6 +76,7 @@ class Plan:
     configuration: Configuration
     retries: int
     take_over: bool
+    group: str
     notes: list[str]
 
     @property
@@ -110,12 +122,24 @@ def _parser() -> argparse.ArgumentParser:
     add("--config", nargs="+", action="extend", default=[], metavar="NAME=VALUE")
     add("--retries", type=_count, default=0, metavar="K", help="try a failed CCD K times more")
     add("--cores", type=int, metavar="N", help="start N ranks (without mpiexec)")
+    add(
+        "--survive",
+        action="store_true",
+        help="with --cores: go on when a rank dies, if this MPI can do that",
+    )
     add("--dry-run", action="store_true", help="say what would be done; change nothing")
     add(
         "--take-over",
         action="store_true",
         help="take the run's database from a run on another host which nobody can see any more",
     )
+    add(
+        "--group",
+        default="",
+        metavar="NAME",
+        help="a Unix group whose members share the rerun, and may go on with it",
+    )
+    add_limits(parser)
     return parser
 
 
@@ -144,7 +168,9 @@ def make_plan(options: argparse.Namespace) -> Plan:
     if not options.dry_run:
         rerun.check_writable()
     notes = [f"--id {words} match nothing" for words in empty if words]
-    return Plan(rerun, frames, configuration, options.retries, options.take_over, notes)
+    return Plan(
+        rerun, frames, configuration, options.retries, options.take_over, options.group, notes
+    )
 
 
 def _available(connection: Any) -> str:
@@ -176,13 +202,17 @@ def describe(plan: Plan) -> Ending:
 
 def process(plan: Plan) -> Ending:
     """Process the CCDs, derive the registry's table, and say what was done."""
-    from mpipool import WorldLost
+    from drivers.run_records import read_run
+    from mpipool import Drained, WorldLost
 
     standing = Standing(len(plan.frames))
     try:
         outcomes, summary = _map(plan, standing)
         # Now all records are on disk.
         return _finish(plan, outcomes, summary)
+    except Drained as error:
+        errors = _derive_at_the_end(plan.rerun, read_run(plan.rerun, STAGE))
+        return Ending(error.code, errors=[*errors, f"drained ({error.reason}): {standing}"])
     except (KeyboardInterrupt, WorldLost) as error:
         raise Stopped(str(standing)) from error
 
@@ -260,7 +290,12 @@ def _open_pool(plan: Plan) -> Any:
 
     made = plan.rerun.make_folder()
     try:
-        return Pool(checkpoint=plan.rerun.run_db, config=plan.settings, take_over=plan.take_over)
+        return Pool(
+            checkpoint=plan.rerun.run_db,
+            config=plan.settings,
+            take_over=plan.take_over,
+            group=plan.group,
+        )
     except MpipoolError:
         for folder in made:
             with suppress(OSError):  # something stands in it

@@ -17,9 +17,11 @@ from mpipool.group import Member
 from mpipool.ids import BROKER, HERE, ExecutorId, Rank
 from mpipool.keeping import Keeping
 from mpipool.leading import Leading
+from mpipool.liveness import ALIVE_EVERY
 from mpipool.messages import (
     Abandon,
     Ahead,
+    Alive,
     Answer,
     Ask,
     Assemble,
@@ -27,30 +29,38 @@ from mpipool.messages import (
     Bye,
     Cancel,
     Define,
+    Drain,
     Enter,
     Fetch,
     Fetched,
     Forget,
+    HowMade,
     Items,
     Keep,
     Leave,
     Left,
     Lend,
     LetGo,
+    Lost,
+    Made,
     Message,
+    Missed,
     Open,
     Recall,
     Refuse,
     Release,
     Resume,
     RunTasks,
+    Shun,
     Skip,
     Stop,
     TasksDone,
     Wait,
+    Warned,
     mentions_last,
     parcels_in,
 )
+from mpipool.node import Node
 from mpipool.recording import EVERY
 from mpipool.serving import ExecutorPool, Serving
 from mpipool.transport import Transport
@@ -59,12 +69,14 @@ if TYPE_CHECKING:
     from mpipool.broker import Broker  # rank 0 alone loads SQLite
     from mpipool.executor.script import Script
 
+HELD_UP: Final = "a task of a gang runs on, though the time to drain is over"
 REST: Final = 1.0
 """Seconds between two looks for executors which were idle for long."""
 
 
 _WORK: Final = (
-    TasksDone, Ahead, RunTasks, Lend, Refuse, Define, Recall, Forget, Fetch, Fetched, Release,
+    TasksDone, Ahead, RunTasks, Lend, Refuse, Define, Recall, Forget, Fetch, Fetched, HowMade,
+    Made, Release, Drain, Shun,
 )  # fmt: skip
 """Messages about work, which are dropped while the run ends."""
 
@@ -84,6 +96,8 @@ class Agent:
         On rank 0.
     here : callable, optional
         Makes the rank's own process a place for tasks, given this agent as its listener.
+    node : Node
+        What is known of the node it is on.
     """
 
     def __init__(
@@ -93,11 +107,12 @@ class Agent:
         clock: Callable[[], float],
         broker: Broker | None = None,
         here: Callable[[Agent], Here] | None = None,
+        node: Node = Node(),  # noqa: B008 - it can't be changed
     ) -> None:
         self.transport = transport
         self.member = Member()
         self.executors = executors(self)
-        self.leading = Leading(transport, self.member, self._to_caller)
+        self.leading = Leading(transport, self.member, self._to_caller, node)
         self.keeping = Keeping(transport, self._to_caller)
         self.serving = Serving(transport, self.member, self.executors, self.keeping)
         self.here = here(self) if here else NotHere(NEEDS_MPI)
@@ -110,16 +125,22 @@ class Agent:
         """What the broker has said, once the run ends."""
         self.released = False
         """Whether the broker has said goodbye: everything is on disk."""
+        self.outcast = ""
+        """Why this rank is to end at once and without a word, once it is."""
         self._clock = clock
+        self._missed: set[Rank] = set()
+        """Ranks whose death was noticed here."""
         self._asked: dict[int, tuple[ExecutorId, int]] = {}
         self._questions = self._byes = 0
-        self._next_flush = self._next_rest = 0.0
+        self._next_flush = self._next_rest = self._next_sign = 0.0
 
     # --- from other ranks ------------------------------------------------------------------------
 
-    def take(self, sender: Rank, message: Message) -> None:
+    def take(self, sender: Rank, message: Message) -> None:  # noqa: C901 - a table
         """Take a message of another rank, or of this one to itself."""
-        if self.stop is None:
+        if self.broker:
+            self.broker.hear(sender)
+        if self.stop is None or _is_for_a_gang(message):
             self._work(sender, message)
         match message:
             case _ if isinstance(message, _WORK):
@@ -128,9 +149,13 @@ class Agent:
                 self._answer(message)
             case Assemble() | Assembled() | Enter() | Left():
                 self.ganging.take(sender, message, self._clock())
+            case Lost(rank=rank, reason=reason):
+                self._lose(rank, reason)
             case Stop():
                 self.stop = message
                 self.ganging.stop(self._clock())
+                if self.leading.halting.stuck and self.broker and not message.stuck:
+                    self.broker.stop(self.broker.oversight.exit_code, stuck=HELD_UP)
             case Bye() if sender == BROKER and (self.broker is None or self.broker.over):
                 self.released = True
             case _:
@@ -159,14 +184,44 @@ class Agent:
                 self.ganging.recall(message.lease, self._clock())
             case Refuse():
                 self.leading.refused(message, self._clock())
+            case Drain():
+                self.leading.drain(message, self._clock())
+            case Shun(rank=rank):
+                self.leading.shun(rank, self._clock())
             case Forget():
                 self.serving.forget(message)
             case Fetch():
                 self.keeping.asked(sender, message)
             case Fetched():
                 self.keeping.fetched(message)
+            case HowMade():
+                self.leading.recipes.asked(sender, message)
+            case Made():
+                self.leading.recipes.answered(message)
             case Release():
                 self.keeping.released(message)
+
+    def _lose(self, rank: Rank, reason: str) -> None:
+        """Do without a rank which is gone."""
+        if rank == self.transport.rank:
+            self.outcast = reason
+            return
+        now = self._clock()
+        self.transport.give_up(rank)
+        for definition in self.serving.lose(rank):
+            self.ganging.forget(definition)
+        self.leading.lose(rank, reason, now)
+        self.keeping.lose(rank)
+        self.ganging.lose(rank, now)
+
+    def _miss(self) -> None:
+        """Tell the broker which ranks have died, and end if that is the broker's."""
+        for rank in self.transport.lost - self._missed:
+            self._missed.add(rank)
+            if rank == BROKER and self.stop is None:
+                self.outcast = "rank 0 has died"
+            self.released |= rank == BROKER  # or its goodbye is lost: it goes when all is on disk
+            self.transport.send(BROKER, Missed(rank=rank, reason="its process has died"))
 
     def _pass_on(self, ahead: Ahead) -> None:
         """Let the caller have a large result while it is being sent."""
@@ -208,8 +263,11 @@ class Agent:
                 self.keeping.store(executor, message)
             case Fetch():
                 self.keeping.fetch(executor, message)
+            case HowMade():
+                self.leading.recipes.ask(executor, message)
             case Release():
                 self.keeping.release(message.data)
+                self.leading.recipes.release(message.data)
             case Ask():
                 self._ask(executor, message)
             case Leave(exit_code=code):
@@ -220,7 +278,7 @@ class Agent:
 
     def ended(self, executor: ExecutorId, death: Death) -> None:
         """Take in that a process ended; all it had sent was heard before."""
-        self.leading.owner_died(executor, self._clock())
+        self.keeping.release(self.leading.owner_died(executor, self._clock()))
         if executor == SCRIPT:
             code = death.status if death.status >= 0 else 128 - death.status
             self._script_is_over(code, orderly=not death.lost)
@@ -233,23 +291,34 @@ class Agent:
     def tick(self) -> None:
         """Do what is due: send records, end executors that were idle for long."""
         now = self._clock()
+        if self.transport.lost:
+            self._miss()
         if self.broker:
             self.broker.tick()
+        elif now >= self._next_sign:
+            self._next_sign = now + ALIVE_EVERY
+            self.transport.send(BROKER, Alive())
+        self.leading.tick(now)
         self.ganging.tick(now)
         self._say_bye()
         if now >= self._next_flush:
             self._next_flush = now + EVERY
             self.flush()
             self.serving.expire()
+            self.serving.restrain(now)
         if now >= self._next_rest:
             self._next_rest = now + REST
             self.serving.rest(now)
 
+    def warn(self, signal: int, hurried: bool = False) -> None:
+        """Tell the broker that this rank was sent a signal which asks the run to end soon."""
+        self.transport.send(BROKER, Warned(signal=signal, hurried=hurried))
+
     def flush(self) -> None:
-        """Send the records gathered so far."""
-        records = self.leading.records.take()
-        if records:
-            self.transport.send(BROKER, records)
+        """Send the records gathered so far, and how tasks fared."""
+        for told in (self.leading.records.take(), self.leading.tallying.take(self._clock())):
+            if told:
+                self.transport.send(BROKER, told)
 
     @property
     def may_leave(self) -> bool:
@@ -299,12 +368,17 @@ class Agent:
 
     def _script_is_over(self, exit_code: int, orderly: bool = True) -> None:
         assert self.broker, "only rank 0 has a script"
+        self.broker.oversight.left = self.leading.halting.left
         self.broker.stop(exit_code, orderly)
+
+
+def _is_for_a_gang(message: Message) -> bool:
+    """Whether a message may belong to a gang which is just entering, though the run ends."""
+    return isinstance(message, Define) and not message.forget
 
 
 def _drop_unclaimed(message: Message) -> None:
     """Drop the parcels which nobody has taken, or whose message was not passed on."""
-    is_last = mentions_last(message)
     for parcel in parcels_in(message):
-        if not (parcel.named if is_last else parcel.taker):
+        if not (parcel.named if mentions_last(message) else parcel.taker):
             parcel.drop()

@@ -17,23 +17,39 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from mpipool import liveness
 from mpipool.agent import Agent
 from mpipool.executor.cores import Share, of_this_rank, parent_of
 from mpipool.executor.descendants import adopt_orphans, die_with_parent, outlive_parent
-from mpipool.executor.environment import RANK, SIZE, TRAFFIC, for_user_code, launched, tokens
-from mpipool.executor.process import Executors, Watch
+from mpipool.executor.environment import (
+    CGROUP,
+    RANK,
+    SILENCE,
+    SIZE,
+    TRAFFIC,
+    for_user_code,
+    launched,
+    local_place,
+    tokens,
+)
+from mpipool.executor.leaf import place_for_leaves
+from mpipool.executor.process import Executors
 from mpipool.executor.script import ScriptAbove, ScriptBelow
+from mpipool.executor.signals import Ear, Inbox, of_agent
+from mpipool.executor.watch import Watch
 from mpipool.ganging import NEEDS_MAIN_THREAD, NEEDS_MPI, Here, NotHere
 from mpipool.ids import BROKER
 from mpipool.loop import Loop, abort
 from mpipool.messages import Hello, Stop
-from mpipool.node import memory_mib
+from mpipool.node import Node, memory_mib
+from mpipool.supervisor import UP
 from mpipool.transport import Transport
+from mpipool.transport.deaths import BEGUN, OVER, tell_launcher
 from mpipool.transport.local import LocalTransport, local_world
 
 if TYPE_CHECKING:
@@ -52,12 +68,35 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         # In MPI_Init nothing of ours runs: there the kernel ends us if the script is killed.
         die_with_parent(os.getppid())
         _require_script(arguments.script_fd)
+    come_up = _below_supervisor(arguments)
     world = _world(arguments.local)
-    outlive_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the script
-    stop = serve(world, arguments)
+    come_up()
+    if arguments.script_fd is not None:
+        outlive_parent()
+    inbox = Inbox(at_once=True)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Outside of mpiexec a Ctrl-C is for the script which has started this process.
+    inbox.catch(of_agent(takes_ctrl_c=not arguments.local or arguments.run is not None))
+    if world[0].rank == BROKER:
+        tell_launcher(BEGUN)
+    stop = serve(world, arguments, inbox)
     _tell_traffic(world)
     _leave(world, stop)
+
+
+def _below_supervisor(arguments: argparse.Namespace) -> Callable[[], None]:
+    """Die with the supervisor, if there is one; return what tells it that the rank has come up."""
+    supervisor, end = map(int, os.environ.pop(UP, "0 0").split())
+    if supervisor != os.getppid():
+        return lambda: None
+    arguments.supervised = True
+    die_with_parent(supervisor)
+
+    def come_up() -> None:
+        os.write(end, b"!")
+        os.close(end)
+
+    return come_up
 
 
 def _require_script(descriptor: int) -> None:
@@ -83,6 +122,8 @@ def _leave(world: Sequence[Transport], stop: Stop) -> NoReturn:
     exit handlers must run: MPICH says goodbye to its launcher in one of them, and a process that
     ends without it takes the job along (10 of 15 runs, measured).
     """
+    if world[0].rank == BROKER:
+        tell_launcher(OVER)
     if stop.stuck:
         abort(world[0], stop)
     sys.stdout.flush()
@@ -105,6 +146,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     script = parser.add_mutually_exclusive_group(required=True)
     script.add_argument("--script-fd", type=int)
     script.add_argument("--run", nargs=argparse.REMAINDER, metavar="ARG")
+    parser.set_defaults(supervised=False)
     return parser.parse_args(argv)
 
 
@@ -124,7 +166,10 @@ def _world(local: int) -> Sequence[Transport]:
 
 
 def serve(
-    world: Sequence[Transport], arguments: argparse.Namespace, in_place: bool = False
+    world: Sequence[Transport],
+    arguments: argparse.Namespace,
+    inbox: Inbox,
+    in_place: bool = False,
 ) -> Stop:
     """Serve the ranks of ``world`` which live in this process; return how the run ended.
 
@@ -134,6 +179,8 @@ def serve(
         One, or all ranks of a local world.
     arguments : argparse.Namespace
         As from the command line.
+    inbox : Inbox
+        The signals which this process is sent.
     in_place : bool
         Whether this process is the user's own, whose other children are none of ours.
     """
@@ -144,32 +191,62 @@ def serve(
     preload = tuple(filter(None, arguments.preload.split(",")))
     # A local world says nothing of its neighbours on the node, if there are any.
     cpus = None if arguments.local else of_this_rank(os.environ, _launcher(arguments, in_place))
+    told = {CGROUP: _group()}
+    ranks = arguments.local or (local_place(os.environ) or (0, 1))[1]
+    node = Node(memory_mib(ranks), ranks)
     os.environ[SIZE] = str(world[0].size)
     for transport in world:
         broker = _broker(transport, loop) if transport.rank == BROKER else None
         agents.append(
             Agent(
                 transport,
-                lambda agent: Executors(watch, agent, preload, spared, cpus, agent.transport.rank),
+                lambda agent: Executors(
+                    watch, agent, preload, spared, cpus, told | {RANK: str(agent.transport.rank)}
+                ),
                 time.monotonic,
                 broker,
                 partial(_here, transport, watch, in_place, cpus),
+                node,
             )
         )
     if agents[0].broker:
         _begin_script(agents[0], watch, spared, arguments)
+    _listen(agents[0], watch, inbox)
     own = ",".join(map(str, sorted(cpus.own))) if cpus else ""
-    hello = Hello(host=socket.gethostname(), pid=os.getpid(), memory=memory_mib(), cpus=own)
+    hello = Hello(host=socket.gethostname(), pid=os.getpid(), memory=node.memory, cpus=own)
     for agent in agents:
         agent.transport.send(BROKER, hello)
         agent.executors.prepare()
     return loop.run()
 
 
+def _listen(agent: Agent, watch: Watch, inbox: Inbox) -> None:
+    """Have an agent hear the signals which its process is sent."""
+    script = agent.script
+    interrupt = script.interrupt if isinstance(script, ScriptBelow) else None
+    ear = Ear(agent.warn, interrupt)
+    kills = "PRTE_LAUNCHED" in os.environ
+
+    def read() -> None:
+        for number in inbox.read():
+            ear.heard(number, time.monotonic(), kills)
+
+    watch.add(inbox.fileno(), read)
+
+
 def _launcher(arguments: argparse.Namespace, in_place: bool) -> int:
-    """Return the process which started the rank; between it and us may be the script."""
+    """Return the process which started the rank; between may be the script, or a supervisor."""
     parent = os.getppid()
-    return parent_of(parent) if arguments.script_fd is not None and not in_place else parent
+    between = arguments.supervised or (arguments.script_fd is not None and not in_place)
+    return parent_of(parent) if between else parent
+
+
+def _group() -> str:
+    """Return the folder in which executors make control groups; empty if there is none."""
+    given = os.environ.get(CGROUP)
+    if given is None:
+        return place_for_leaves()
+    return "" if given == "0" else given
 
 
 def _here(
@@ -190,8 +267,12 @@ def _here(
 
 def _broker(transport: Transport, loop: Loop) -> Broker:
     from mpipool.broker import Broker  # only rank 0 pays for SQLite
+    from mpipool.draining import Limits
 
-    return Broker(transport, time.monotonic, loop.wake, tokens(os.environ))
+    silence = float(os.environ.get(SILENCE, liveness.SILENCE))
+    broker = Broker(transport, time.monotonic, loop.wake, tokens(os.environ), silence=silence)
+    broker.oversight.know(Limits.of(os.environ))
+    return broker
 
 
 def _begin_script(
@@ -199,9 +280,7 @@ def _begin_script(
 ) -> None:
     if arguments.run:
         assert spared is not None, "a script below an agent is none of the user's processes"
-        script = ScriptBelow(watch, root, arguments.run, spared)
-        root.script = script
-        signal.signal(signal.SIGINT, lambda *_: script.interrupt())
+        root.script = ScriptBelow(watch, root, arguments.run, spared)
     elif arguments.script_fd is not None:
         root.script = ScriptAbove(watch, root, arguments.script_fd)
 

@@ -7,15 +7,18 @@ import os
 import pickle
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from mpipool.checkpoint.database import Checkpoint, Found
 from mpipool.checkpoint.database import Scatter as ScatterRow
 from mpipool.checkpoint.recorder import Recorder
+from mpipool.draining import Limits
 from mpipool.errors import UsageError
 from mpipool.ids import BROKER, Rank, ScatterId, leader_of
+from mpipool.liveness import QUIET, SILENCE, Liveness
 from mpipool.messages import (
+    Alive,
     Answer,
     Ask,
     Blocked,
@@ -24,22 +27,33 @@ from mpipool.messages import (
     Despair,
     Hello,
     Lend,
+    Lost,
     Message,
+    Missed,
+    Recall,
     Records,
     Return,
+    Shun,
     Stop,
+    Tally,
     Want,
+    Warned,
 )
 from mpipool.messages import Refuse as Refused
 from mpipool.needs import unpack as unpack_needs
+from mpipool.overseeing import Oversight
 from mpipool.recording import unpack
 from mpipool.scheduler import (
+    Command,
     CoreBlocked,
     DemandChanged,
     Event,
     Grant,
     LeaseReturned,
     RankJoined,
+    RankLost,
+    RankQuarantined,
+    Reclaim,
     Refuse,
     Scheduler,
     TokensProvided,
@@ -66,6 +80,10 @@ class Broker:
         Wakes the loop of this process from another thread.
     tokens : mapping, optional
         The named tokens of the run.
+    open_recorder : callable
+        Opens the checkpoint, as `Recorder.open`.
+    silence : float
+        Seconds after which a rank that says nothing counts as dead; 0 for never.
 
     Attributes
     ----------
@@ -75,6 +93,8 @@ class Broker:
         The run's, once it is over.
     over : bool
         Whether everyone has said goodbye and everything is on disk.
+    oversight : Oversight
+        Whether the run is to drain, and which ranks are bad.
     """
 
     def __init__(
@@ -83,6 +103,8 @@ class Broker:
         clock: Callable[[], float],
         wake: Callable[[], None],
         tokens: Mapping[str, int] | None = None,
+        open_recorder: Callable[..., Recorder] = Recorder.open,
+        silence: float = SILENCE,
     ) -> None:
         self._root_works = transport.size <= ROOT_WORKS_UP_TO
         self.scheduler = Scheduler(transport.size - (not self._root_works), tokens)
@@ -91,6 +113,7 @@ class Broker:
         self._transport = transport
         self._clock = clock
         self._wake = wake
+        self._open_recorder = open_recorder
         self._recorder: Recorder | None = None
         self._folder = ""
         """Where the checkpoint is."""
@@ -99,10 +122,14 @@ class Broker:
         self._tasks: dict[ScatterId, int] = {}
         self._present: set[Rank] = set()
         self._deadline = 0.0
+        self._lost: set[Rank] = set()
+        self._silence = silence
+        self._liveness = Liveness(silence)
+        self.oversight = Oversight(self, clock)
 
     # --- messages --------------------------------------------------------------------------------
 
-    def take(self, sender: Rank, message: Message) -> None:
+    def take(self, sender: Rank, message: Message) -> None:  # noqa: C901 - a table
         """Take a message for the broker."""
         match message:
             case Want() | Return() | Blocked():
@@ -112,12 +139,18 @@ class Broker:
                     self._recorder.append(unpack(message, self._folder))
             case Hello():
                 self._join(sender, message)
+            case Warned() | Tally():
+                self.oversight.take(sender, message)
             case Ask():
                 self._answer(sender, message)
+            case Missed(rank=rank, reason=reason):
+                self.lose(rank, reason)
+            case Alive():
+                pass  # it was heard
             case Despair(reason=reason):
                 self.stop(1, stuck=reason)
             case Bye():
-                self._present.discard(sender)
+                self._left(sender)
             case _:
                 raise AssertionError(f"a broker can't take {message}")
 
@@ -134,25 +167,31 @@ class Broker:
                     unpack_needs(message.needs),
                     tuple(map(Rank, message.pins)),
                     message.parent or None,
+                    message.origin or None,
                 )
             case Return(lease=lease, queued=queued, seconds=seconds, pins=pins):
                 event = LeaseReturned(lease, queued, seconds, tuple(map(Rank, pins)))
-            case Blocked(leases=leases, tops=tops):
-                event = CoreBlocked(sender, frozenset(leases), tops)
+            case Blocked(leases=leases, tops=tops, held=held):
+                event = CoreBlocked(sender, frozenset(leases), tops, frozenset(held))
         self._place(event)
 
     def _place(self, event: Event) -> None:
         if self.exit_code is not None:
             return  # nothing new is begun
         for command in self.scheduler.handle(event, self._clock()):
-            self._transport.send(leader_of(command.scatter), self._told(command))
+            to, message = self._told(command)
+            self._transport.send(to, message)
 
-    def _told(self, command: Grant | Refuse) -> Message:
-        """Write a decision of the scheduler for the leader."""
+    def _told(self, command: Command) -> tuple[Rank, Message]:
+        """Write a decision of the scheduler for whom it concerns."""
         match command:
+            case Reclaim(lease, rank):
+                return rank, Recall(lease=lease, orphaned=True)
+            case Refuse(scatter, reason):
+                return leader_of(scatter), Refused(scatter=scatter, reason=reason)
             case Grant(lease, scatter, rank, quantum, ranks):
                 cpus = [self._cpus[held] for held in ranks]
-                return Lend(
+                return leader_of(scatter), Lend(
                     lease=lease,
                     scatter=scatter,
                     rank=rank,
@@ -160,8 +199,59 @@ class Broker:
                     ranks=ranks,
                     cpus=",".join(cpus) if all(cpus) else "",
                 )
-            case Refuse(scatter, reason):
-                return Refused(scatter=scatter, reason=reason)
+
+    def hear(self, rank: Rank) -> None:
+        """Note that a rank has said something."""
+        if rank in self._present and rank != BROKER:  # which does not wait for itself
+            self._liveness.heard(rank)
+
+    def lose(self, rank: Rank, reason: str) -> None:
+        """Go on without a rank which is gone."""
+        if rank in self._lost or self.over:
+            return
+        self._lost.add(rank)
+        self._left(rank)
+        self.oversight.health.leave(rank)
+        if self.exit_code is not None:
+            return  # it had nothing to do any more
+        host, _ = self._ranks.get(rank, ("an unknown host", 0))
+        lost = f"rank {rank} on {host} is lost ({reason})"
+        if not self._transport.survives:
+            self.stop(1, stuck=f"{lost}, and the MPI of this launch does not survive that")
+            return
+        _say(f"{lost}; what it had is run again by others")
+        self._tell_all(Lost(rank=rank, reason=reason))
+        self._place(RankLost(rank))
+        if not len(self.scheduler.cores):
+            self.stop(1, stuck="no rank is left which runs tasks")
+
+    def quarantine(self, ranks: Iterable[Rank]) -> None:
+        """Lend ranks no more which are bad."""
+        for rank in ranks:
+            self._tell_all(Shun(rank=rank))
+            self._place(RankQuarantined(rank))
+
+    def send(self, rank: Rank, message: Message) -> None:
+        """Send a message to a rank."""
+        self._transport.send(rank, message)
+
+    def _tell_all(self, message: Message) -> None:
+        for rank in range(self._transport.size):
+            self._transport.send(Rank(rank), message)
+
+    def _left(self, rank: Rank) -> None:
+        self._present.discard(rank)
+        self._liveness.forget(rank)
+
+    def _look(self) -> None:
+        """See who has fallen silent."""
+        found = self._liveness.look(self._clock())
+        for rank in found.quiet:
+            _say(f"rank {rank} on {self._ranks[rank][0]} has said nothing for {QUIET:g} s")
+        for rank in found.back:
+            _say(f"rank {rank} is there again")
+        for rank in found.dead:
+            self.lose(rank, f"it has said nothing for {self._silence:g} s")
 
     def _join(self, rank: Rank, hello: Hello) -> None:
         self._ranks[rank] = (hello.host, hello.pid)
@@ -170,13 +260,14 @@ class Broker:
         if self._recorder:
             self._recorder.add_ranks([(rank, hello.host, hello.pid)])
         if rank != BROKER or self._root_works:
+            self.oversight.health.join(rank, hello.host)
             self._place(RankJoined(rank, hello.host, hello.memory))
 
     # --- the checkpoint --------------------------------------------------------------------------
 
     def _note_scatter(self, want: Want) -> None:
-        if self._recorder is None:
-            return
+        if self._recorder is None or want.origin:
+            return  # a branch's tasks are those of its origin
         if self._tasks.get(want.scatter) != want.tasks:
             self._tasks[want.scatter] = want.tasks
             parent = want.path[-2] if len(want.path) > 1 else None
@@ -199,6 +290,9 @@ class Broker:
         elif ask.question == "provide":
             self._place(TokensProvided(facts["tokens"]))
             reply(({}, []))
+        elif ask.question == "limit":
+            self.oversight.know(Limits(**facts))
+            reply(({}, []))
         elif self._recorder is None:
             reply(UsageError("no checkpoint is attached to this run"))
         else:
@@ -220,7 +314,7 @@ class Broker:
             self._folder = os.path.dirname(checkpoint.path)
             reply(({"token": checkpoint.token, "results": checkpoint.folder}, []))
 
-        self._recorder = Recorder.open(
+        self._recorder = self._open_recorder(
             wake=self._wake, reply=opened, on_wait=_say, ranks=self._transport.size, **facts
         )
 
@@ -240,19 +334,20 @@ class Broker:
         """Begin the end of the run: every agent ends its executors and says goodbye."""
         if self.over or (self.exit_code is not None and not stuck):
             return
-        self.exit_code = exit_code
+        self.exit_code = self.exit_code or exit_code  # a drained run that gets stuck is to go on
         self._deadline = self._clock() + GOODBYE_SECONDS
-        stop = Stop(exit_code=exit_code, orderly=orderly, stuck=stuck)
-        for rank in range(self._transport.size):
-            self._transport.send(Rank(rank), stop)
+        self._tell_all(Stop(exit_code=self.exit_code, orderly=orderly, stuck=stuck))
 
     def tick(self) -> None:
         """Do what is due: answers of the recorder, and the end of the run."""
+        self._look()
         if self._recorder:
             self._recorder.deliver()
         if self._recorder and self._recorder.failure and self.exit_code is None:
             _say(f"the run can't go on: {self._recorder.failure}")
             self.stop(1)
+        if self.exit_code is None:
+            self.oversight.tick()
         if self.exit_code is None or self.over:
             return
         if not self._present or self._clock() > self._deadline:
@@ -262,9 +357,10 @@ class Broker:
         if self._present:
             _say(f"ranks {sorted(self._present)} did not say goodbye; going without them")
         if self._recorder:
-            state = "complete" if self.exit_code == 0 else f"exit {self.exit_code}"
+            code = self.exit_code or self.oversight.exit_code
+            state = f"exit {code}" if code else "complete"
             if not self._recorder.close(state, LAST_COMMIT_SECONDS):
-                _say(f"the last records are not on disk: {self._recorder.failure or 'timeout'}")
+                _say(self._recorder.loss)
         for rank in range(self._transport.size):
             self._transport.send(Rank(rank), Bye())
         self.over = True

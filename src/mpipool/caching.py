@@ -52,6 +52,11 @@ class Scope:
             if self.places.pop(index, None):
                 self.lost.add(index)
 
+    def lose_rank(self, rank: Rank) -> None:
+        """Note that a rank is gone, with all its caches."""
+        for index in [index for index, (where, _) in self.places.items() if where == rank]:
+            self.lose(index, 1)
+
     def pins(self, first: int, count: int) -> tuple[Pin, ...]:
         """Return where consecutive tasks must go."""
         return tuple(

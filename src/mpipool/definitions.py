@@ -81,10 +81,15 @@ class Known:
 
     def shared(self, digest: bytes) -> dict[str, Any]:
         """Return what the tasks of a function share; empty if it was forgotten."""
-        if digest not in self._shared:
-            define = self._definitions.get(digest)
-            self._shared[digest] = json.loads(bytes(define.parts[0])) if define else {}
-        return self._shared[digest]
+        if digest not in self._shared and digest in self._definitions:
+            self._shared[digest] = json.loads(bytes(self._definitions[digest].parts[0]))
+        return self._shared.get(digest, {})
+
+    def lose(self, leader: Rank) -> list[Define]:
+        """Forget what only a leader needed which is gone; return what was forgotten."""
+        theirs = [digest for digest, leaders in self._leaders.items() if leader in leaders]
+        forgotten = [Define(digest=digest, forget=True) for digest in theirs]
+        return [define for define in forgotten if self.take(leader, define)]
 
     def take(self, leader: Rank, define: Define) -> bool:
         """Take a definition in or let one go; return whether it was forgotten."""

@@ -6,6 +6,8 @@ to do, and survives pickling (a test round-trips each class).
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class MpipoolError(Exception):
     """Anything that mpipool itself reports. Catch this to catch them all."""
@@ -66,8 +68,68 @@ class ExecutorDied(TaskError):
     """The process that ran the task ended: a signal, ``os._exit``, the kernel's memory killer."""
 
 
+class MemoryExceeded(ExecutorDied):
+    """The process that ran the task was ended for want of memory, by mpipool or by the kernel.
+
+    Attributes
+    ----------
+    peak : int
+        MiB which the task was seen to use.
+    """
+
+    def __init__(self, task: str, reason: str, stderr: str = "", peak: int = 0) -> None:
+        super().__init__(task, f"{reason} (peak {peak} MiB)", stderr)
+        self.args = (task, reason, stderr, peak)
+        self.peak = peak
+
+
 class Blocked(TaskError):
     """A task was not run, since another failed which it waited for; that is the ``__cause__``."""
+
+
+class Drained(MpipoolError, SystemExit):
+    """The run drains, so that tasks for which a call waits are not run in it any more.
+
+    It is a `SystemExit`: where nothing catches it, the script ends with its exit code and without a
+    traceback. What is done is recorded; the same command goes on from there.
+
+    Attributes
+    ----------
+    call : str
+        Which call.
+    reason : str
+        Why the run drains: a signal, the walltime, too many failures.
+    done : int
+        How many tasks of the call are over.
+    interrupted : int
+        How many were ended in the middle.
+    left : int
+        How many had not begun.
+    code : int
+        The exit code: 75 if the same command is to go on, 1 after too many failures.
+    """
+
+    EXIT_CODE: ClassVar[int] = 75
+    code: int
+
+    def __init__(
+        self,
+        call: str,
+        reason: str,
+        done: int = 0,
+        interrupted: int = 0,
+        left: int = 0,
+        code: int = EXIT_CODE,
+    ) -> None:
+        super().__init__(call, reason, done, interrupted, left, code)
+        self.call, self.reason, self.code = call, reason, code
+        self.done, self.interrupted, self.left = done, interrupted, left
+
+    def __str__(self) -> str:
+        return (
+            f"{self.call}: the run drains ({self.reason}): {self.done} tasks are over, "
+            f"{self.interrupted} were interrupted, {self.left} not begun; exit code {self.code}"
+        )
 
 
 class RemoteTraceback(Exception):

@@ -14,8 +14,9 @@ from mpipool.definitions import Definitions
 from mpipool.group import Entry, Member
 from mpipool.group import gang as machine
 from mpipool.group.member import Assigned
+from mpipool.group.seat import Seat, Take
 from mpipool.ids import BROKER, HERE, ChunkId, GangId, LeaseId, Rank, first_of
-from mpipool.joining import as_chunk, has_failed, item_of, joined, refusal_of, report_on
+from mpipool.joining import as_chunk, has_failed, item_of, joined, lost_with, refusal_of, report_on
 from mpipool.messages import (
     Assemble,
     Assembled,
@@ -24,6 +25,7 @@ from mpipool.messages import (
     Enter,
     Left,
     Message,
+    Missed,
     RunTasks,
     TasksDone,
 )
@@ -91,6 +93,8 @@ class _Conducted:
 
     leader: Rank
     chunk: RunTasks
+    definition: Define
+    """Kept here: the rank forgets it if the leader dies meanwhile."""
     ends: dict[Rank, Outcome] = field(default_factory=dict)
     """What the members have said of the running task."""
 
@@ -136,13 +140,17 @@ class Ganging:
         self._conducted: dict[tuple[LeaseId, ChunkId], _Conducted] = {}
         self._running: _Conducted | None = None
         """The one whose tasks are being run."""
-        self._seat = machine.Seat()
+        self._seat = Seat()
         self._entry: Entry | None = None
         """Of the running task, where another rank is the first member."""
         self._reported = self._got_up = False
         """Whether the running task was reported, and has left the main thread."""
         self._sent: set[bytes] = set()
         """The functions which the process itself has."""
+        self._with: tuple[int, ...] = ()
+        """The members of the gang that has the seat."""
+        self._bereft = inf
+        """Until when the running task must have ended, as a member of its gang is gone; seconds."""
         self._stopped = inf
         """When the run began to end, seconds."""
 
@@ -162,7 +170,11 @@ class Ganging:
         if self.here.refusal:
             self._transport.send(leader, refusal_of(chunk, self.here.refusal))
             return
-        self._conducted[chunk.lease, chunk.chunk] = _Conducted(leader, chunk)
+        if not self._transport.gone.isdisjoint(chunk.cores):  # the lease is to end
+            self._transport.send(leader, report_on(chunk, chunk.first, NO_OUTCOMES, chunk.count))
+            return
+        definition = self._serving.definition(chunk.digest)
+        self._conducted[chunk.lease, chunk.chunk] = _Conducted(leader, chunk, definition)
         ranks = tuple(Rank(rank) for rank in chunk.cores)
         given = machine.Given(chunk.lease, chunk.chunk, ranks, chunk.first, chunk.count)
         self._conduct(given, now)
@@ -187,6 +199,17 @@ class Ganging:
             case Left():
                 self._left(sender, message, now)
 
+    def lose(self, rank: Rank, now: float) -> None:
+        """Do without a rank which is gone.
+
+        Who runs a task with it may be in MPI, where nothing can interrupt a wait for the dead: some
+        MPIs let everybody out with an error. Who has not come out after a while is lost too.
+        """
+        if self._seat.inside and rank in self._with:
+            self._bereft = min(self._bereft, now + machine.GRACE)
+        self._sit(self._seat.lost(rank))
+        self._conduct(machine.RankLost(rank), now)
+
     def forget(self, definition: Define) -> None:
         """Let the process itself forget a function."""
         if definition.digest in self._sent:
@@ -196,11 +219,14 @@ class Ganging:
     def _enter(self, enter: Enter) -> None:
         self._seat.entered(enter.gang)
         self._reported = self._got_up = False
+        self._with, self._bereft = enter.ranks, inf
         if first_of(enter.gang) != self._transport.rank:
             self._entry = self._member.sit(enter.lease, enter.path)
         if enter.digest not in self._sent:
             self._sent.add(enter.digest)
-            self.here.send(self._serving.definition(enter.digest))
+            running = self._running if first_of(enter.gang) == self._transport.rank else None
+            known = running.definition if running else self._serving.definition(enter.digest)
+            self.here.send(known)
         self.here.enter(enter.gang, enter.ranks, as_chunk(enter))
 
     # --- from this process -----------------------------------------------------------------------
@@ -224,6 +250,7 @@ class Ganging:
 
     def _get_up(self) -> None:
         if self._got_up and self._reported:  # in either order
+            self._bereft = inf
             self._sit(self._seat.freed())
 
     # --- the end ---------------------------------------------------------------------------------
@@ -243,10 +270,20 @@ class Ganging:
         """Do what is due."""
         if self._conducted:
             self._conduct(machine.Ticked(), now)
+        if now >= self._bereft:
+            self._bereft = inf
+            self._lose_this_rank()
+
+    def _lose_this_rank(self) -> None:
+        gone = ", ".join(str(rank) for rank in self._with if rank in self._transport.gone)
+        reason = f"its task of a gang does not end, and waits for rank {gone}, which is gone"
+        rank = self._transport.rank
+        despair, missed = Despair(reason=f"rank {rank}: {reason}"), Missed(rank=rank, reason=reason)
+        self._transport.send(BROKER, despair if rank == BROKER else missed)
 
     # --- what machines decide --------------------------------------------------------------------
 
-    def _sit(self, commands: Sequence[machine.Take]) -> None:
+    def _sit(self, commands: Sequence[Take]) -> None:
         if self._stopped < inf:
             return  # the first member will not call any more, and may have left
         for command in commands:
@@ -256,7 +293,7 @@ class Ganging:
         for command in self._conductor.handle(event, now):
             self._perform(command, now)
 
-    def _perform(self, command: machine.Command, now: float) -> None:
+    def _perform(self, command: machine.Command, now: float) -> None:  # noqa: C901 - a table
         match command:
             case machine.Begin(given):
                 self._begin(given)
@@ -270,6 +307,8 @@ class Ganging:
                 self._report(given, back, now)
             case machine.GiveBack(given, begun):
                 self._give_back(given, begun, now)
+            case machine.Bereave(given, lost):
+                self._bereave(given, lost, now)
             case machine.GiveUp(given, missing):
                 self._give_up(given, missing, now)
 
@@ -280,7 +319,7 @@ class Ganging:
     def _begin(self, given: machine.Given) -> None:
         conducted = self._running = self._conducted[given.lease, given.chunk]
         entry, _ = self._member.place(given.lease, conducted.chunk.path, HERE)
-        entry.chunks[given.chunk] = conducted.assigned()
+        entry.chunks[given.chunk], entry.wide = conducted.assigned(), len(given.ranks) > 1
         self._definitions.use(conducted.chunk.digest)
 
     def _let_enter(self, gang: GangId, given: machine.Given) -> None:
@@ -298,10 +337,9 @@ class Ganging:
             ranks=chunk.cores,
             parts=item_of(chunk, given.first),
         )
-        definition = self._serving.definition(chunk.digest)
         for rank in given.ranks:
             if rank != self._transport.rank:
-                self._definitions.send(rank, definition)
+                self._definitions.send(rank, self._running.definition)
         self._tell(given.ranks, enter)
 
     def _left(self, sender: Rank, left: Left, now: float) -> None:
@@ -335,12 +373,17 @@ class Ganging:
             del self._conducted[given.lease, given.chunk]
             self._transport.send(conducted.leader, report)
 
+    def _bereave(self, given: machine.Given, lost: Rank, now: float) -> None:
+        if self._running:
+            self._running.ends.clear()
+            self._pass_on(given, lost_with(lost), given.count - 1, now)
+
     def _finish(self) -> None:
         """Forget the running chunk."""
         assert self._running
-        chunk, self._running = self._running.chunk, None
-        del self._conducted[chunk.lease, chunk.chunk]
-        self._definitions.end_use(self._serving.definition(chunk.digest))
+        ended, self._running = self._running, None
+        del self._conducted[ended.chunk.lease, ended.chunk.chunk]
+        self._definitions.end_use(ended.definition)
 
     def _give_up(self, given: machine.Given, missing: tuple[Rank, ...], now: float) -> None:
         assert self._running

@@ -9,11 +9,12 @@ from dataclasses import replace
 
 from mpipool.errors import UsageError
 from mpipool.executor.running import discard
+from mpipool.ids import Rank
 from mpipool.led import Block
 from mpipool.messages import Buffer, Enter, RunTasks, TasksDone
 from mpipool.outcomes import Parts, pack
 from mpipool.serving import NO_OUTCOMES
-from mpipool.task import DONE, FAILED, Outcome, dump_details, load_details
+from mpipool.task import DONE, FAILED, LOST, Outcome, dump_details, load_details
 from mpipool.task import Entry as Row
 
 
@@ -64,6 +65,14 @@ def refusal_of(chunk: RunTasks, reason: str) -> TasksDone:
     end = Outcome(row, memoryview(details), memoryview(error))
     report = report_on(chunk, chunk.first, pack([end] * chunk.count), back=0)
     return replace(report, count=chunk.count, failures=chunk.count)
+
+
+def lost_with(rank: Rank) -> Outcome:
+    """Say that a task was lost, as a member of its gang was."""
+    message = f"rank {rank} was lost, a member of the gang which ran the task"
+    details = dump_details({"error": "RankLost", "message": message})
+    row = Row(LOST, len(details), time.time(), 0.0, 0.0, 0, 0)
+    return Outcome(row, memoryview(details), memoryview(b""))
 
 
 def has_failed(end: Outcome) -> bool:

@@ -62,13 +62,21 @@ class Keeping:
     def fetch(self, executor: ExecutorId, fetch: Fetch) -> None:
         """Get data for a process of this rank."""
         asker = (executor, fetch.request)
-        if fetch.data in self._kept or home_of(fetch.data) == self._transport.rank:
+        home = home_of(fetch.data)
+        if fetch.data in self._kept or home in {self._transport.rank, *self._transport.gone}:
             self._answer(fetch.data, [asker])
         elif fetch.data in self._asked:
             self._asked[fetch.data][1].append(asker)
         else:
             self._asked[fetch.data] = (fetch.copies, [asker])
-            self._transport.send(home_of(fetch.data), fetch)
+            self._transport.send(home, fetch)
+
+    def lose(self, rank: Rank) -> None:
+        """Tell who waits for data of a rank which is gone that they are too."""
+        for data in [data for data in self._asked if home_of(data) == rank]:
+            self._answer(data, self._asked.pop(data)[1])
+        for ranks in self._copies.values():
+            ranks.discard(rank)
 
     def release(self, data: Iterable[DataId]) -> None:
         """Let data go, wherever they are."""
@@ -89,6 +97,8 @@ class Keeping:
 
     def fetched(self, fetched: Fetched) -> None:
         """Pass on what has come from its home."""
+        if fetched.data not in self._asked:
+            return  # its home was lost meanwhile
         copies, askers = self._asked.pop(fetched.data)
         if parcels_in(fetched):  # it passes through; who asked meanwhile asks again
             (executor, request), *others = askers

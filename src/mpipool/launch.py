@@ -16,21 +16,22 @@ import argparse
 import atexit
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Final, NoReturn
 
+from mpipool.draining import limits
 from mpipool.errors import UsageError, WorldLost
 from mpipool.executor import caller
 from mpipool.executor.caller import Caller
 from mpipool.executor.channel import BlockingChannel, socketpair
+from mpipool.executor.cores import parent_of
 from mpipool.executor.environment import (
     PRELOAD,
     SCRIPT_FD,
@@ -38,15 +39,18 @@ from mpipool.executor.environment import (
     launched,
     without_launcher,
 )
+from mpipool.executor.signals import Inbox, at_a_prompt, of_agent, pass_on
 from mpipool.messages import Leave
+from mpipool.mpiexec import (
+    IMPOSSIBLE,
+    ROOT_FLAGS,
+    find_mpiexec,
+    run,
+    survival_inside,
+    survival_under,
+)
 
 _AGENT: Final = (sys.executable, "-P", "-m", "mpipool.agent_main")
-_ROOT_FLAGS: Final = {
-    # Open MPI refuses to run as root, and with more ranks than cores, unless told otherwise.
-    "OMPI_ALLOW_RUN_AS_ROOT": "1",
-    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
-}
 
 
 def enter(module: str, preload: Sequence[str] = ()) -> None:
@@ -67,17 +71,28 @@ def enter(module: str, preload: Sequence[str] = ()) -> None:
     Raises
     ------
     SystemExit
-        With code 2, if ``--cores`` is no number or is not the number of ranks.
+        With code 2, if ``--cores`` is no number or is not the number of ranks, or if
+        ``--walltime``, ``--grace`` or ``--max-failures`` make no sense.
     """
     os.environ[PRELOAD] = ",".join(preload)
     if SCRIPT_FD in os.environ:
         return
-    cores = _cores(sys.argv[1:])
+    arguments = sys.argv[1:]
+    walltime, grace = _option(arguments, "--walltime"), _option(arguments, "--grace")
+    try:
+        said = limits(walltime, grace, _option(arguments, "--max-failures"), time.time())
+        os.environ.update(said.written(os.environ))
+    except UsageError as error:
+        _refuse(str(error))
+    cores = _cores(arguments)
     if cores or launched(os.environ):
-        run_below_agents([sys.executable, "-m", module, *sys.argv[1:]], cores, "--cores")
+        script = [sys.executable, "-m", module, *sys.argv[1:]]
+        run_below_agents(script, cores, "--cores", survive="--survive" in sys.argv[1:])
 
 
-def run_below_agents(script: Sequence[str], ranks: int | None, option: str = "-n") -> NoReturn:
+def run_below_agents(
+    script: Sequence[str], ranks: int | None, option: str = "-n", survive: bool = False
+) -> NoReturn:
     """Become a run of ``script``: an agent inside mpiexec, else mpiexec or an agent without MPI.
 
     Parameters
@@ -88,11 +103,13 @@ def run_below_agents(script: Sequence[str], ranks: int | None, option: str = "-n
         How many were asked for.
     option : str
         By which option, for the error.
+    survive : bool
+        Whether the run is to go on when a rank dies, if this MPI can do that.
 
     Raises
     ------
     SystemExit
-        With code 2, if ``ranks`` is not what mpiexec has started.
+        With the job's exit code; with 2 if ``ranks`` is not what mpiexec has started.
     """
     promised = launched(os.environ)
     if promised and ranks and ranks != promised[1]:
@@ -100,12 +117,18 @@ def run_below_agents(script: Sequence[str], ranks: int | None, option: str = "-n
     agent = [*_AGENT, *_preload()]
     mpiexec = None if promised or not ranks else find_mpiexec()
     if mpiexec:
-        for name, value in _ROOT_FLAGS.items():
+        for name, value in ROOT_FLAGS.items():
             os.environ.setdefault(name, value)
-        agent = [mpiexec, "-n", str(ranks), *agent]
-    elif not promised:
-        agent += ["--local", str(ranks or 1)]
-    os.execv(agent[0], [*agent, "--run", *script])
+        how = survival_under(mpiexec) if survive else IMPOSSIBLE
+    else:
+        how = survival_inside(os.environ) if survive and promised else IMPOSSIBLE
+    if survive:
+        how.choose(aloud=not promised or promised[0] == 0)
+    agent = [*how.wrapper, *agent]
+    if mpiexec:
+        sys.exit(run([mpiexec, *how.options, "-n", str(ranks), *agent, "--run", *script]))
+    local = [] if promised else ["--local", str(ranks or 1)]
+    os.execv(agent[0], [*agent, *local, "--run", *script])
 
 
 def connect(workers: int | None = None) -> Caller:
@@ -149,6 +172,7 @@ def _begin(workers: int | None) -> Caller:
     if SCRIPT_FD in os.environ:
         end = socket.socket(fileno=int(os.environ.pop(SCRIPT_FD)))
         os.set_inheritable(end.fileno(), False)
+        pass_on(parent_of(os.getppid()), takes_ctrl_c=False)  # the guard is between
         return Caller(BlockingChannel(end), size=int(os.environ.get(SIZE, "1")))
     if _mpi_is_initialized():
         return _serve_in_place()
@@ -173,12 +197,19 @@ def _serve_in_place() -> Caller:
 
     ours, theirs = socketpair()
     transport = MpiTransport(finalizes=False)
+    inbox = Inbox(at_once=False)
+    if threading.current_thread() is threading.main_thread():
+        inbox.catch(of_agent(takes_ctrl_c=False))
     arguments = argparse.Namespace(
-        preload=os.environ.get(PRELOAD, ""), run=None, local=None, script_fd=theirs.detach()
+        preload=os.environ.get(PRELOAD, ""),
+        run=None,
+        local=None,
+        script_fd=theirs.detach(),
+        supervised=False,
     )
 
     def serve() -> None:
-        agent_main.serve([transport], arguments, in_place=True)
+        agent_main.serve([transport], arguments, inbox, in_place=True)
         transport.close()
 
     if transport.rank:
@@ -200,8 +231,14 @@ def _start_agent(local: list[str], size: int) -> Caller:
     ours, theirs = socketpair()
     descriptors = [theirs.fileno(), *_launcher_descriptors()]
     command = [*_AGENT, *local, *_preload(), "--script-fd", str(theirs.fileno())]
-    agent = subprocess.Popen(command, pass_fds=descriptors, stdin=subprocess.DEVNULL)
+    # A notebook's kernel ends what is in its process group, and waits for that, before it lets us
+    # end the run.
+    apart = 0 if local and at_a_prompt() else None
+    agent = subprocess.Popen(
+        command, pass_fds=descriptors, stdin=subprocess.DEVNULL, process_group=apart
+    )
     theirs.close()
+    pass_on(agent.pid, takes_ctrl_c=not local)
     # MPI in user code must not take itself for the rank: the agent is.
     kept = without_launcher(os.environ)
     for name in set(os.environ) - set(kept):
@@ -273,22 +310,21 @@ def _preload() -> list[str]:
 
 
 def _cores(arguments: Sequence[str]) -> int | None:
-    """Find ``--cores N`` without the driver's parser: it would have to be imported on each rank."""
+    text = _option(arguments, "--cores")
+    if text is None:
+        return None
+    if not text.isdigit() or int(text) < 1:
+        _refuse(f"--cores {text}: how many ranks to run is a number from 1 up")
+    return int(text)
+
+
+def _option(arguments: Sequence[str], wanted: str) -> str | None:
+    """Find an option without the driver's parser: it would have to be imported on each rank."""
     for index, argument in enumerate(arguments):
         name, _, value = argument.partition("=")
-        if name != "--cores":
-            continue
-        text = value or "".join(arguments[index + 1 : index + 2])
-        if not text.isdigit() or int(text) < 1:
-            _refuse(f"--cores {text}: how many ranks to run is a number from 1 up")
-        return int(text)
+        if name == wanted:
+            return value or "".join(arguments[index + 1 : index + 2])
     return None
-
-
-def find_mpiexec() -> str | None:
-    """Return the mpiexec of this environment, or else the first on PATH; None without one."""
-    beside = Path(sys.executable).parent / "mpiexec"
-    return str(beside) if beside.exists() else shutil.which("mpiexec")
 
 
 def _refuse(sentence: str) -> NoReturn:

@@ -6,49 +6,49 @@ import time
 from array import array
 from collections.abc import Callable
 from math import inf
-from typing import Any
 
+from mpipool.branching import Branching
 from mpipool.caching import Scope
 from mpipool.definitions import Definitions
+from mpipool.ends import sort
 from mpipool.executor.running import publish
+from mpipool.giving import Giving
 from mpipool.group import Member, Scatter, events
 from mpipool.group.pace import Means
+from mpipool.halting import Halting
 from mpipool.ids import (
     BROKER,
     GONE,
-    NO_LEASE,
+    DataId,
     ExecutorId,
     LeaseId,
     Rank,
     ScatterId,
-    is_own,
     scatter_id,
 )
 from mpipool.led import Led, Owner
+from mpipool.losses import reports_for
 from mpipool.messages import (
-    Began,
     Buffer,
     Cancel,
     Cancelled,
+    Drain,
     Forget,
     Items,
     Lend,
     Message,
     Open,
-    Recall,
     Refuse,
     Refused,
     Release,
-    Results,
     Return,
-    RunTasks,
     Skip,
     TasksDone,
-    Want,
 )
+from mpipool.node import Node
 from mpipool.outcomes import Outcomes, never_run
 from mpipool.recording import RecordBuffer
-from mpipool.task import FAILED, LOST, REDO, cut_key
+from mpipool.tallying import Tallying
 from mpipool.transport import Transport
 
 
@@ -63,6 +63,8 @@ class Leading:
         This rank's own core: a task that waits for its scatter lends it to the scatter.
     to_caller : callable
         Sends a message to the process which opened a scatter.
+    node : Node
+        What is known of the node it is on.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Leading:
         transport: Transport,
         member: Member,
         to_caller: Callable[[ExecutorId, Message], None],
+        node: Node = Node(),  # noqa: B008 - it can't be changed
     ) -> None:
         self.scatters: dict[ScatterId, Led] = {}
         self.records = RecordBuffer()
@@ -82,6 +85,12 @@ class Leading:
         self._scopes: dict[tuple[Owner, str], Scope] = {}
         """The latest caches which a task has had made, by the context."""
         self._definitions = Definitions(transport)
+        self._shunned: set[Rank] = set()
+        self.halting = Halting()
+        self._branching = Branching(node)
+        self.tallying = Tallying()
+        self._giving = Giving(transport, member, self._definitions, self.halting, to_caller)
+        self.recipes = self._giving.recipes
 
     @property
     def definitions(self) -> Definitions:
@@ -108,6 +117,7 @@ class Leading:
             led.scope.calls.append(led)
         if entry:
             entry.leads.add(scatter)
+        self.halting.brief(led)
 
     def extend(self, owner: ExecutorId, items: Items, now: float) -> None:
         """Take in items of a scatter; with the first of them its own rank begins."""
@@ -116,9 +126,10 @@ class Leading:
             return  # it was given up meanwhile
         sizes, *known, packed = items.parts
         first, count = led.backlog.count, led.backlog.add(sizes, packed)
-        costs, homes = _known(*known) if known else ((), ())
+        costs, homes, memories = _known(*known) if known else ((), (), ())
+        more = self._branching.known(led, first, memories)
         pins = led.scope.pins(first, count) if led.scope else ()
-        event = events.Extended(count, len(packed), items.last, costs, homes, pins)
+        event = events.Extended(count, len(packed), items.last, costs, homes, pins, more)
         self._handle(led, event, now)
         expected = led.scope.calls[0].backlog.count if led.scope else led.backlog.count
         if items.last and led.backlog.count != expected:
@@ -145,10 +156,13 @@ class Leading:
     def _lend_own_core(self, led: Led, now: float) -> None:
         """Let a scatter have the core of the task that waits for it, unless that is used.
 
-        When it is free again, the broker lends it like any other.
+        When it is free again, the broker lends it like any other. It lends those of a gang, or of
+        a task with threads, together: none is free while this one is used for what that has begun.
         """
         plain = led.waited_for and not led.opening.needs
-        if led.entry and plain and led.machine.waiting.open and self._member.rests:
+        if not led.entry or led.entry.wide or not plain:
+            return
+        if led.machine.waiting.open and self._member.rests:
             self._own_leases += 1
             lease = LeaseId(-self._own_leases)
             self._member.lend_own_core(led.entry, lease)
@@ -199,17 +213,60 @@ class Leading:
                 self._definitions.end_use(call.opening)
             call.scope = None
 
-    def owner_died(self, owner: ExecutorId, now: float) -> None:
-        """Drop what a dead process had opened."""
+    def owner_died(self, owner: ExecutorId, now: float) -> list[DataId]:
+        """Drop what a dead process had opened; return what it had had kept, which is to be too."""
         for task, _ in [key for key in self._scopes if key[0][0] == owner]:
             self.let_go(task)
         for led in list(self.scatters.values()):
             if led.owner == owner and not led.machine.complete:
                 self._handle(led, events.Abandoned(), now)
+        return self.recipes.let_go(owner)
+
+    def lose(self, rank: Rank, reason: str, now: float) -> None:
+        """Take back what a rank had which is gone, and what only its caches could run."""
+        self.recipes.lose(rank)
+        self._lose_caches(rank, now)
+        for led in list(self.scatters.values()):
+            for report in reports_for(rank, reason, led):
+                self.done(rank, report, now)
+
+    # --- draining --------------------------------------------------------------------------------
+
+    def drain(self, drain: Drain, now: float) -> None:
+        """Take in until when what the script's scatters run may go on, and whether they begin more.
+
+        What tasks have scattered is part of them.
+        """
+        self._tell_script(self.halting.take(drain, now), now)
+
+    def tick(self, now: float) -> None:
+        """End what the script's scatters run, when the time for it is up."""
+        if self.halting.is_time_up(now):
+            self._tell_script([events.TimeUp()], now)
+        for rank, report in self.halting.forsake(self.scatters.values(), now):
+            self.done(rank, report, now)
+
+    def shun(self, rank: Rank, now: float) -> None:
+        """Expect no caches on a rank any more to which no task goes: they are made again."""
+        self._shunned.add(rank)
+        self._lose_caches(rank, now)
+
+    def _lose_caches(self, rank: Rank, now: float) -> None:
+        for scope in self._scopes.values():
+            scope.lose_rank(rank)
+        for led in list(self.scatters.values()):
+            if led.scope:
+                led.scope.lose_rank(rank)
+            self._handle(led, events.RankLost(rank), now)
+
+    def _tell_script(self, told: list[events.Event], now: float) -> None:
+        for led in [led for led in self.scatters.values() if led.entry is None]:
+            for event in told if not led.machine.complete else ():
+                self._handle(led, event, now)
 
     def _find(self, owner: ExecutorId, request: int) -> Led | None:
         for led in self.scatters.values():
-            if led.owner == owner and led.opening.request == request:
+            if led.owner == owner and led.opening.request == request and not led.origin:
                 return None if led.machine.complete else led
         return None
 
@@ -221,42 +278,47 @@ class Leading:
         if led is None:
             self._transport.send(BROKER, Return(lease=lend.lease, queued=0, seconds=0.0))
             return
-        if led.opening.needs:
+        if led.needs:
             led.cores[lend.lease] = (lend.ranks or (lend.rank,), lend.cpus)
         self._handle(led, events.Lent(lend.lease, lend.rank, lend.quantum), now)
 
     def refused(self, refuse: Refuse, now: float) -> None:
         """Drop a scatter which can never run, and tell its caller why."""
         led = self.scatters.get(refuse.scatter)
-        if led and not led.machine.complete:
+        if led and led.origin:
+            led.root.refusals[led.memory] = refuse.reason
+            led.root.branches.pop(led.memory, None)
+            self._handle(led, events.Hopeless(), now)
+        elif led and not led.machine.complete:
             refused = Refused(request=led.opening.request, reason=refuse.reason)
             self._to_caller(led.owner, refused)
             self._handle(led, events.Abandoned(), now)
 
     def done(self, sender: Rank, report: TasksDone, now: float) -> None:
         """Take in outcomes."""
+        if report.scatter in self.halting.forsaken:
+            return
         led = self.scatters[report.scatter]
         outcomes = Outcomes(report.first, report.parts)
         attempt = led.machine.attempt(report.lease, report.chunk)
         gone = report.executor == GONE
-        pins = self._note_caches(led, sender, report) if report.cached else ()
-        if gone and led.scope:
-            led.scope.lose(report.first, report.back)
-        failed: tuple[int, ...] = ()
-        lost: tuple[int, ...] = ()
-        redo: tuple[int, ...] = ()
+        root = led.root
+        pins = self._note_caches(root, sender, report) if report.cached else ()
+        if gone and root.scope:
+            root.scope.lose(report.first, report.back)
         if not led.machine.abandoned:
             outcomes = outcomes.published(publish)
-        elif led.keeps and report.count:
-            self._transport.send(sender, Release(data=outcomes.references()))
-        if report.failures or len(outcomes.parts[1]):
-            failed, lost, redo = map(outcomes.in_state, (FAILED, LOST, REDO))
-            outcomes = outcomes.completed(self._keys(led, failed + lost, attempt))
+        elif led.opening.keep and report.count:
+            kept = tuple(data for _, data in outcomes.where_kept())
+            self._transport.send(sender, Release(data=kept))
+        ends, outcomes = sort(led, report, outcomes, attempt, self._branching)
+        self.tallying.saw(led, sender, report, ends.failed, ends.undone, outcomes)
         if led.opening.recorded and report.count and not led.machine.abandoned:
-            self.records.add(led, sender, attempt, outcomes)
+            self.records.add(root, sender, attempt, outcomes)
         event = events.Done(
             report.lease, report.chunk, report.first, report.count, report.back,
-            failed, lost, redo, report.busy, report.leave, gone, pins,
+            ends.failed, ends.lost, ends.redo, report.busy, report.leave, gone, pins,
+            ends.interrupted, ends.starved,
         )  # fmt: skip
         self._handle(led, event, now, outcomes)
 
@@ -268,6 +330,9 @@ class Leading:
             return ()
         scope = self._scope(led)
         scope.fill(report.cached, rank, report.executor, led)
+        if rank in self._shunned:
+            scope.lose_rank(rank)
+            return ()
         if scope.origin == led.scatter:
             return ()  # the first call begins with empty caches, wherever it is
         return tuple((index, rank, report.executor) for index in report.cached)
@@ -280,116 +345,53 @@ class Leading:
             self._scopes[led.task, opening.context] = led.scope
         return led.scope
 
-    def _keys(self, led: Led, indices: tuple[int, ...], attempt: int) -> dict[int, dict[str, Any]]:
-        """Return the keys of failed tasks: an executor that died could not say them."""
-        keys = {}
-        for index in indices if led.opening.keyed else ():
-            key, _ = cut_key(memoryview(led.backlog.cut(index, 1)[1]))
-            key["attempt"] += attempt
-            keys[index] = key
-        return keys
-
     # --- what machines decide --------------------------------------------------------------------
 
     def _handle(
         self, led: Led, event: events.Event, now: float, outcomes: Outcomes | None = None
     ) -> None:
         for command in led.machine.handle(event, now):
-            self._perform(led, command, outcomes)
-        if led.machine.complete and led.entry:
+            self._giving.perform(led, command, outcomes)
+            self._pass_on(led, command, now)
+        for branch in [*led.branches.values()] if isinstance(event, events.Abandoned) else ():
+            self._handle(branch, event, now)
+        if led.machine.complete and led.entry and led.origin is None:
             led.waited_for = False
             self._member.completes(led.entry, led.scatter)
         if led.machine.over:
             del self.scatters[led.scatter]
+            led.root.branches.pop(led.memory, None)
             self._means.learn(led.opening.digest, led.machine.pace.mean)
             if led.scope is None:  # or its function is needed as long as the caches are
                 self._definitions.end_use(led.opening)
 
-    def _perform(self, led: Led, command: events.Command, outcomes: Outcomes | None) -> None:
+    def _pass_on(self, led: Led, command: events.Command, now: float) -> None:
+        """Do what a decision of a scatter's means for its branches, or of a branch's for it."""
         match command:
-            case events.Give():
-                self._give(led, command)
-            case events.Release():
-                self._release(led, command)
-            case events.Demand():
-                self._want(led, command)
-            case events.Deliver(first, count):
-                assert outcomes
-                self._deliver(led, outcomes.cut(first, count))
-            case events.End(lease, rank):
-                self._transport.send(rank, Recall(lease=lease))
-            case events.Drop(tasks):
-                self._to_caller(led.owner, Cancelled(request=led.opening.request, tasks=tasks))
-                for index in tasks:
-                    led.backlog.release(index, 1)
-
-    def _give(self, led: Led, give: events.Give) -> None:
-        cores, cpus = led.cores.get(give.lease, ((), ""))
-        lineage = led.scope.lineage(led, give.first, give.count) if led.scope else []
-        for call in (*(earlier for earlier, _ in lineage), led):
-            self._definitions.send(give.rank, call.opening)
-        self._transport.send(
-            give.rank,
-            RunTasks(
-                lease=give.lease,
-                chunk=give.chunk,
-                scatter=led.scatter,
-                path=led.path,
-                digest=led.opening.digest,
-                first=give.first,
-                count=give.count,
-                attempt=give.attempt,
-                scope=led.scope.origin if led.scope else led.scatter,
-                executor=give.executor,
-                lineage=b"".join(earlier.opening.digest for earlier, _ in lineage),
-                cores=cores,
-                cpus=cpus,
-                parts=sum((items for _, items in lineage), led.backlog.cut(give.first, give.count)),
-            ),
-        )
-        if led.opening.watched:
-            began = Began(request=led.opening.request, first=give.first, count=give.count)
-            self._to_caller(led.owner, began)
-
-    def _release(self, led: Led, release: events.Release) -> None:
-        led.cores.pop(release.lease, None)
-        if is_own(release.lease):
-            self._member.own_core_is_back(release.lease)
-            return
-        returned = Return(
-            lease=release.lease, queued=release.queued, seconds=release.seconds, pins=release.pins
-        )
-        self._transport.send(BROKER, returned)
-
-    def _want(self, led: Led, demand: events.Demand) -> None:
-        self._transport.send(
-            BROKER,
-            Want(
-                scatter=led.scatter,
-                path=led.path,
-                queued=demand.queued,
-                seconds=demand.seconds,
-                tasks=demand.tasks,
-                stage=led.opening.stage,
-                closed=demand.closed,
-                pins=demand.pins,
-                needs=led.opening.needs,
-                parent=led.entry.root if led.entry else NO_LEASE,
-            ),
-        )
-
-    def _deliver(self, led: Led, outcomes: Outcomes) -> None:
-        results = Results(
-            request=led.opening.request,
-            first=outcomes.first,
-            count=len(outcomes),
-            parts=outcomes.parts,
-        )
-        self._to_caller(led.owner, results)
-        if led.scope is None:
-            led.backlog.release(outcomes.first, len(outcomes))
+            case events.Move(memory=memory):
+                branch = led.root.branches.get(memory)
+                if branch is None:
+                    self._serial += 1
+                    number = scatter_id(self._transport.rank, self._serial)
+                    branch = self._branching.branch(led.root, command, number)
+                    self.scatters[number] = branch
+                    self.halting.brief(branch)
+                    self._definitions.use(led.opening.digest)
+                self._handle(branch, events.Joined(command), now)
+            case events.Deliver(first, count) if led.origin:
+                for index in range(first, first + count):
+                    led.origin.setbacks.pop(index, None)
+                self._handle(led.origin, events.Settled(delivered=count), now)
+            case events.Fail(tasks) if led.origin:
+                self._handle(led.origin, events.Settled(delivered=len(tasks)), now)
+            case events.Halt(interrupted) if led.origin:
+                ended = events.Settled(left=led.machine.left, interrupted=interrupted)
+                self._handle(led.origin, ended, now)
 
 
-def _known(costs: Buffer, homes: Buffer) -> tuple[tuple[float, ...], tuple[int, ...]]:
+def _known(
+    costs: Buffer, homes: Buffer, memories: Buffer = b""
+) -> tuple[tuple[float, ...], tuple[int, ...], tuple[int, ...]]:
     """Unpack what is known of items."""
-    return tuple(array("d", bytes(costs))), tuple(array("q", bytes(homes)))
+    costly = tuple(array("d", bytes(costs)))
+    return costly, tuple(array("q", bytes(homes))), tuple(array("q", bytes(memories)))

@@ -6,11 +6,14 @@ import json
 from array import array
 from bisect import bisect_right
 from dataclasses import dataclass, field
+from typing import Any
 
 from mpipool.caching import Scope
 from mpipool.group import Entry, Scatter
 from mpipool.ids import ExecutorId, LeaseId, ScatterId
 from mpipool.messages import Buffer, Open
+from mpipool.needs import unpack
+from mpipool.task import Outcome
 
 
 class Block:
@@ -109,12 +112,39 @@ class Led:
     cores: dict[LeaseId, tuple[tuple[int, ...], str]] = field(default_factory=dict)
     """By lease, the ranks of a gang, or those whose cores its threads may use, and their CPUs."""
 
+    needs: str = ""
+    """What its tasks need; if nothing is said here, what the opening says."""
+    origin: Led | None = None
+    """The scatter from which this is a branch: there its tasks are counted, and delivered."""
+    branches: dict[int, Led] = field(default_factory=dict)
+    """Where its tasks are tried with more memory, by MiB."""
+    setbacks: dict[int, Outcome] = field(default_factory=dict)
+    """How those which are in branches have failed last."""
+    refusals: dict[int, str] = field(default_factory=dict)
+    """Why tasks can't have so many MiB."""
+    memory: int = field(init=False)
+    """MiB which each of its tasks may use; 0 if nothing was said."""
+
+    def __post_init__(self) -> None:
+        self.needs = self.needs or self.opening.needs
+        self.memory = unpack(self.needs).memory
+
+    @property
+    def root(self) -> Led:
+        """The scatter to which its tasks belong: itself, if it is no branch."""
+        return self.origin or self
+
+    def is_refused(self, memory: int) -> bool:
+        """Whether tasks can't have so many MiB."""
+        return any(memory >= refused for refused in self.refusals)
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """What its tasks share."""
+        shared: dict[str, Any] = json.loads(bytes(self.opening.parts[0]))
+        return shared
+
     @property
     def task(self) -> Owner:
         """The task which opened it."""
         return self.owner, self.opening.within, self.opening.task
-
-    @property
-    def keeps(self) -> bool:
-        """Whether results stay where they are made."""
-        return bool(json.loads(bytes(self.opening.parts[0])).get("keep"))

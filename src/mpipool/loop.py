@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import sys
 import threading
 import time
@@ -20,7 +21,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, NoReturn
 
 from mpipool.agent import Agent
-from mpipool.executor.process import Watch
+from mpipool.executor.watch import Watch
 from mpipool.ids import BROKER
 from mpipool.messages import Stop
 from mpipool.transport import Transport
@@ -162,6 +163,11 @@ class Loop:
         for agent in self._agents:
             agent.tick()
             rank = agent.transport.rank
+            if agent.outcast:
+                print(f"mpipool: rank {rank} ends: {agent.outcast}", file=sys.stderr, flush=True)
+                # Killed: an exit code would become the job's, under some launchers. The guards see
+                # it and end everything below.
+                os.kill(os.getpid(), signal.SIGKILL)
             if agent.may_leave and rank not in self._stopping:
                 self._stopping.add(rank)
                 agent.say_goodbye()

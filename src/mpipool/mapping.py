@@ -107,8 +107,9 @@ def run(
     stage, version, config = wanted["stage"], wanted["version"], wanted["config"]
     identities = identify(stage, wanted["key"], every)
     digests = [keys.digest(stage, version, config, identity) for identity in identities]
-    resumed = resume(caller, digests, identities)
+    resumed = resume(caller, digests, identities, limited=wanted.needs.memory > 0)
     call.prefixes = resumed.prefixes
+    call.memories = resumed.memories if any(resumed.memories) else ()
     if call.cost:
         of_all = call.cost
         call.cost = lambda index, item: of_all(resumed.waiting[index], item)
@@ -125,7 +126,8 @@ def wait_for(after: Iterable[Future[Any]], call: str) -> None:
         If one of these failed.
     """
     before = list(after)
-    wait(before)
+    if before:
+        wait(before)
     for future in before:
         if future.cancelled() or future.exception():
             reason = "it is blocked: what it is to come after has failed"

@@ -6,6 +6,9 @@ import json
 from dataclasses import dataclass
 from typing import Final
 
+STEPS: Final = 4
+"""So many sizes there are from one power of two to the next: so there are few in all."""
+
 
 @dataclass(frozen=True, slots=True)
 class Needs:
@@ -40,3 +43,9 @@ def unpack(packed: str) -> Needs:
     ranks, threads, memory, tokens, in_place = json.loads(packed)
     named = tuple((name, count) for name, count in tokens)
     return Needs(tuple(ranks), threads, memory, named, in_place)
+
+
+def rounded(memory: int) -> int:
+    """Round up to one of few sizes."""
+    step = 1 << max(memory.bit_length() - STEPS // 2 - 1, 0)
+    return -(-memory // step) * step

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
 from typing import Any, Final, TypedDict
 
 from mpipool.errors import UsageError
@@ -24,6 +23,8 @@ class Options(TypedDict, total=False):
     ranks: int | tuple[int, int] | None
     threads: int
     memory: float | str
+    memory_growth: float
+    memory_cap: float | str
     resources: Mapping[str, int]
     timeout: float | None
     retries: int
@@ -53,16 +54,21 @@ _UNITS: Final = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """The options of one call, checked."""
+class Wanted(dict[str, Any]):
+    """The options of one call, checked: all of them, None where nothing is said.
 
-    given: Options
-    needs: Needs
+    Parameters
+    ----------
+    given : Options
+        As its user gave them.
+    needs : Needs
+        What they say of a task's needs.
+    """
 
-    def __getitem__(self, name: str) -> Any:
-        value = self.given.get(name)
-        return _DEFAULTS.get(name) if value is None else value
+    def __init__(self, given: Options, needs: Needs) -> None:
+        super().__init__(dict.fromkeys(OPTIONS) | _DEFAULTS)
+        self.update((name, value) for name, value in given.items() if value is not None)
+        self.needs = needs
 
     @property
     def shared(self) -> dict[str, Any]:
@@ -77,7 +83,12 @@ class Wanted:
         if self.needs.in_place:
             told["in_place"] = True
             told["fewest"] = self.needs.ranks[0]
-        return told
+        growth: dict[str, float] = {}
+        if self["memory_growth"]:
+            growth["factor"] = float(self["memory_growth"])
+        if self["memory_cap"]:
+            growth["cap"] = _mib(self["memory_cap"])
+        return told | {"growth": growth} if growth else told
 
 
 _DEFAULTS: Final[Options] = {
@@ -133,10 +144,15 @@ def _needs(options: Options) -> Needs:
     return Needs(
         ranks=(span[0], span[1]),
         threads=options.get("threads") or 1,
-        memory=-(-_bytes(options.get("memory") or 0) // 2**20),
+        memory=_mib(options.get("memory") or 0),
         tokens=tuple(sorted(tokens.items())),
         in_place=bool(ranks) or options.get("isolation") == "none",
     )
+
+
+def _mib(memory: float | str) -> int:
+    """Read an amount of memory, in whole MiB."""
+    return -(-_bytes(memory) // 2**20)
 
 
 def _bytes(memory: float | str) -> int:
@@ -175,6 +191,10 @@ def _is_positive(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
 
 
+def _is_growth(value: Any) -> bool:
+    return _is_positive(value) and 1 <= value < inf
+
+
 def _is_cost(value: Any) -> bool:
     several = isinstance(value, Sequence) and not isinstance(value, (str, bytes))
     return callable(value) or several or _is_positive(value)
@@ -193,6 +213,8 @@ _LEGAL: Final[dict[str, tuple[Legal, str]]] = {
     "ranks": (_is_span, "a number of ranks, or the fewest and the most as a tuple"),
     "threads": (_is_count, "a number of cores from 1 up"),
     "memory": (_is_memory, 'a number of bytes, or a text like "12 GB" or "500 MiB"'),
+    "memory_growth": (_is_growth, "a number from 1 (never more) up"),
+    "memory_cap": (_is_memory, 'a number of bytes, or a text like "64 GB"'),
     "resources": (_are_tokens, 'say how many of which, like {"io": 1}'),
     "timeout": (_is_positive, "a number of seconds above 0"),
     "retries": (lambda value: _is_count(value, 0), "a number from 0 up"),
@@ -218,6 +240,10 @@ def _in_place(options: Options) -> bool:
 
 
 _CONFLICTS: Final[tuple[tuple[Callable[[Options], bool], str], ...]] = (
+    (
+        lambda o: _mib(o.get("memory_cap") or 2**60) < _mib(o.get("memory") or 0),
+        "memory_cap= is less than memory=, which tasks begin with",
+    ),
     (
         lambda o: bool(o.get("key")) and not o.get("stage"),
         "key= needs stage=: it is a part of the key",

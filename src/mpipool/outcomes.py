@@ -16,6 +16,7 @@ from mpipool.task import (
     KEPT,
     KEPT_IN_RECORD,
     REDO,
+    STARVED,
     Entry,
     Outcome,
     dump_details,
@@ -43,6 +44,10 @@ class Outcomes:
             (fields,) = ENTRY.iter_unpack(table)
             return iter([Outcome(Entry._make(fields), details, cast(memoryview, parcels[0]))])
         return outcomes(table, details, memoryview(self.parts[2]))
+
+    def by_state(self) -> dict[int, tuple[int, ...]]:
+        """Return the indices of the tasks in each state."""
+        return {state: self.in_state(state) for state in set(bytes(self.parts[0])[:: ENTRY.size])}
 
     def in_state(self, state: int) -> tuple[int, ...]:
         """Return the indices of the tasks in this state."""
@@ -85,6 +90,17 @@ class Outcomes:
             completed.append(outcome)
         return Outcomes(self.first, pack(completed))
 
+    def told(self, stderr: str) -> Outcomes:
+        """Add the end of its standard error to the details of a task that failed."""
+        told = []
+        for outcome in self:
+            if outcome.entry.state in (FAILED, STARVED):
+                encoded = dump_details(load_details(outcome.details) | {"stderr": stderr})
+                entry = outcome.entry._replace(details=len(encoded))
+                outcome = Outcome(entry, memoryview(encoded), outcome.result)
+            told.append(outcome)
+        return Outcomes(self.first, pack(told))
+
     def kept(self, keep: Callable[[Buffer], int]) -> Parts:
         """Return the parts with, in place of results, where these are kept.
 
@@ -102,10 +118,11 @@ class Outcomes:
             batch.append(outcome)
         return pack(batch)
 
-    def references(self) -> tuple[DataId, ...]:
-        """Return where the results are which were kept."""
-        done = (outcome for outcome in self if outcome.entry.state == DONE)
-        return tuple(DataId(KEPT.unpack(outcome.result)[0]) for outcome in done)
+    def where_kept(self) -> Iterator[tuple[int, DataId]]:
+        """Yield by which id results are known which were kept, with the index of each."""
+        for index, outcome in enumerate(self, start=self.first):
+            if outcome.entry.state == DONE:
+                yield index, DataId(KEPT.unpack(outcome.result)[0])
 
     def published(self, publish: Callable[[str, str], None]) -> Outcomes:
         """Publish what the tasks have put out; tasks whose outputs can't be published failed.

@@ -6,16 +6,19 @@ import functools
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib import import_module
 from types import TracebackType
 from typing import Any, Self, Unpack
 
 from mpipool import keys
 from mpipool.contexts import WithContext
-from mpipool.errors import UsageError
+from mpipool.draining import Limits, limits
+from mpipool.errors import Drained, UsageError
 from mpipool.executor.caller import Attachment
+from mpipool.executor.environment import SHARED_BY
 from mpipool.executor.handle import Handle
 from mpipool.futures.with_futures import WithFutures
 from mpipool.launch import connect
@@ -46,9 +49,21 @@ class Pool(WithContext, WithFutures):
         refused.
     take_over : bool
         Take the database from a run on another host of which nobody can say whether it lives.
+    group : str, optional
+        A Unix group which shares the run: its members may go on with it, and their results are
+        trusted. Else only this user's are. Without it, what ``mpipool run --group`` says.
     resources : mapping, optional
         Named tokens of the run, for ``resources=`` of its calls: ``{"io": 32}`` lets at most 32
         tasks at once hold an ``io``. Only the script can give some.
+    walltime : float or str, optional
+        When the job ends, counted from now: seconds, or like ``"1:30:00"``. The run drains before
+        it (`Drained`). Slurm says it itself.
+    grace : float or str, optional
+        The time between a warning (a signal, or before the end of the walltime) and the end of the
+        run.
+    max_failures : int, optional
+        How many tasks may fail before the run drains. If nothing is said it drains when the first
+        20 tasks of a stage have all failed alike.
 
     Raises
     ------
@@ -67,7 +82,7 @@ class Pool(WithContext, WithFutures):
     ...     squares = pool.map(lambda x: x * x, range(100))
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - keyword-only, and each is needed once
         self,
         context: str | int | None = None,
         *,
@@ -75,7 +90,11 @@ class Pool(WithContext, WithFutures):
         checkpoint: str | os.PathLike[str] | None = None,
         config: Mapping[str, Any] | None = None,
         take_over: bool = False,
+        group: str = "",
         resources: Mapping[str, int] | None = None,
+        walltime: float | str | None = None,
+        grace: float | str | None = None,
+        max_failures: int | None = None,
     ) -> None:
         if isinstance(context, int):
             context, workers = None, context
@@ -84,12 +103,15 @@ class Pool(WithContext, WithFutures):
         super().__init__(connect(workers), context or "")
         self.last_map = MapSummary()
         """What the last map did."""
-        if self._caller.in_task and not (checkpoint is None and resources is None):
-            raise UsageError("only the script can give a run its checkpoint and its resources")
+        said = limits(walltime, grace, max_failures, time.time())
+        if self._caller.in_task and (checkpoint, resources, said) != (None, None, Limits()):
+            raise UsageError("only the script can give a run its checkpoint, resources and limits")
+        if said != Limits():
+            self._caller.ask("limit", **asdict(said))
         if checkpoint is not None:
-            self._attach(checkpoint, config, take_over)
-        elif config is not None or take_over:
-            raise UsageError("config= and take_over= make sense only with checkpoint=")
+            self._attach(checkpoint, config, take_over, group or os.environ.get(SHARED_BY, ""))
+        elif config is not None or take_over or group:
+            raise UsageError("config=, take_over= and group= make sense only with checkpoint=")
         if resources is not None:
             self._provide(resources)
 
@@ -119,7 +141,7 @@ class Pool(WithContext, WithFutures):
         trace: TracebackType | None,
     ) -> None:
         """Wait until all records of this pool are on disk."""
-        if kind is None:
+        if kind is None or issubclass(kind, Drained):
             self.shutdown()
 
     def shutdown(self) -> None:
@@ -165,7 +187,12 @@ class Pool(WithContext, WithFutures):
             Expected seconds of each item, of which the costliest are begun first.
         memory : int or str
             What a task needs of its node's memory, in bytes or like ``"12 GB"``: it runs where, and
-            when, that much was not promised to others.
+            when, that much was not promised to others. A task which uses more is ended.
+        memory_growth : float
+            A task that failed for want of memory is tried again with so many times as much (2), be
+            ``retries=`` what it may; 1 for never.
+        memory_cap : int or str
+            No task is given more than this; by default, than what a node has.
         threads : int
             Cores of one node which a task needs: as many ranks of it are kept free for it, and
             OpenMP and BLAS use so many threads.
@@ -332,6 +359,7 @@ class Pool(WithContext, WithFutures):
         checkpoint: str | os.PathLike[str],
         config: Mapping[str, Any] | None,
         take_over: bool,
+        group: str,
     ) -> None:
         plain = None if config is None else json.loads(keys.canonical(dict(config), "config"))
         facts, _ = self._caller.ask(
@@ -340,8 +368,9 @@ class Pool(WithContext, WithFutures):
             config=plain,
             command=" ".join(sys.argv),
             take_over=take_over,
+            group=group,
         )
-        attachment = Attachment(facts["token"], facts["results"], recorded=True)
+        attachment = Attachment(facts["token"], facts["results"], True, group)
         self._caller.within = replace(self._caller.within, attachment=attachment)
 
     def _provide(self, resources: Mapping[str, int]) -> None:

@@ -5,14 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from mpipool import keys
 from mpipool.checkpoint.results import read_result
-from mpipool.errors import CheckpointError, UsageError
-from mpipool.executor.caller import Caller
+from mpipool.checkpoint.trust import Trust
+from mpipool.errors import CheckpointError, MemoryExceeded, UsageError
+from mpipool.executor.caller import Attachment, Caller
 from mpipool.executor.pickling import loads
+from mpipool.needs import rounded
 from mpipool.task import key_prefix
+
+AGAIN: Final = 2
+"""So many times what it was seen to use a task gets which had lacked memory."""
+KIB_IN_MIB: Final = 1024
+_LACKING: Final = {MemoryExceeded.__name__, MemoryError.__name__}
 
 
 @dataclass(slots=True)
@@ -25,6 +32,8 @@ class Resumed:
     """Which items are to be run."""
     prefixes: list[bytes] = field(default_factory=list)
     """Their keys, as they are sent with them."""
+    memories: list[int] = field(default_factory=list)
+    """How many MiB they are known to need; 0 where nothing is known."""
 
     def merged_with(self, values: list[Any]) -> list[Any]:
         """Put what was done before and what was run now in the order of the items."""
@@ -51,10 +60,13 @@ def identify(stage: str, key: Callable[[Any], Any], items: list[Any]) -> list[st
     return identities
 
 
-def resume(caller: Caller, digests: list[bytes], identities: list[str]) -> Resumed:
+def resume(
+    caller: Caller, digests: list[bytes], identities: list[str], limited: bool = False
+) -> Resumed:
     """Ask the checkpoint what is done, and prepare the rest.
 
-    A task counts as done if it is recorded so, and all that it made is still there.
+    A task counts as done if it is recorded so, and all that it made is still there. ``limited``
+    says whether the call limits the memory of its tasks.
     """
     resumed = Resumed()
     known: list[Any] = [None] * len(digests)
@@ -67,15 +79,24 @@ def resume(caller: Caller, digests: list[bytes], identities: list[str]) -> Resum
         result = next(pickled) if found else b""
         if found and found["state"] == "done":
             if _is_whole(found, caller.attachment.results):
-                resumed.results[index] = _load(found, result, caller.attachment.results)
+                resumed.results[index] = _load(found, result, caller.attachment)
                 continue
             reopened.append(digests[index].hex())
         attempts = found["attempts"] if found else 0
         resumed.waiting.append(index)
         resumed.prefixes.append(key_prefix(digests[index], identities[index], attempts))
+        resumed.memories.append(_learnt(found, limited) if found else 0)
     if reopened:
         caller.ask("reopen", digests=reopened)
     return resumed
+
+
+def _learnt(found: dict[str, Any], limited: bool) -> int:
+    """Return how many MiB a task should have, as its last attempt has shown; 0 if it has not."""
+    peak = -(-int(found["peak_memory"]) // KIB_IN_MIB)
+    if found["error"] in _LACKING:
+        return rounded(AGAIN * peak)
+    return rounded(peak) if limited and found["state"] == "done" else 0
 
 
 def _is_whole(found: dict[str, Any], folder: str) -> bool:
@@ -86,9 +107,10 @@ def _is_whole(found: dict[str, Any], folder: str) -> bool:
     return all(os.path.isfile(path) for path in made)
 
 
-def _load(found: dict[str, Any], result: bytes, folder: str) -> Any:
+def _load(found: dict[str, Any], result: bytes, attachment: Attachment) -> Any:
+    folder = attachment.results
     if found["result_file"]:
-        result = read_result(folder, found["result_file"])
+        result = read_result(folder, found["result_file"], Trust.of(attachment.group))
     try:
         return loads(result)
     except Exception as error:

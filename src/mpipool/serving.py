@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
 from mpipool.definitions import Known
+from mpipool.errors import ExecutorDied, MemoryExceeded
+from mpipool.executor.memory import Excess
 from mpipool.executor.process import Death
 from mpipool.group import Member
 from mpipool.group.member import Assigned, Entry
-from mpipool.ids import ANY_EXECUTOR, BROKER, GONE, HERE, ChunkId, ExecutorId, LeaseId, Rank
+from mpipool.ids import (
+    ANY_EXECUTOR,
+    BROKER,
+    GONE,
+    HERE,
+    NO_LEASE,
+    ChunkId,
+    ExecutorId,
+    LeaseId,
+    Rank,
+)
 from mpipool.keeping import Keeping
 from mpipool.messages import (
     Ahead,
@@ -20,15 +32,17 @@ from mpipool.messages import (
     Forget,
     Message,
     Recall,
+    Return,
     RunTasks,
     TasksDone,
 )
 from mpipool.outcomes import Outcomes, Parts, notice
-from mpipool.task import DIGEST, FAILED, LOST
+from mpipool.task import DIGEST, FAILED, INTERRUPTED, LOST, STARVED
 from mpipool.task import Entry as Outcome
 from mpipool.transport import Transport
 
 NO_OUTCOMES: Final[Parts] = (b"", b"", b"")
+ENDED: Final = "it was ended from outside: the run drained, or nobody waited for it any more"
 
 
 class ExecutorPool(Protocol):
@@ -44,7 +58,13 @@ class ExecutorPool(Protocol):
         """Send a message to an executor."""
 
     def running_since(self, executor: ExecutorId, lease: LeaseId) -> float | None:
-        """Return when a task of the lease began in it (s since the epoch), if one runs there."""
+        """Return when a task of the lease began in it (monotonic s), if one runs there."""
+
+    def hold(self, executor: ExecutorId, limit: int) -> None:
+        """Let an executor use so many MiB; 0 for any amount."""
+
+    def excesses(self, busy: Iterable[ExecutorId], now: float) -> Iterator[Excess]:
+        """Yield which of the executors with work use more memory than there is for them."""
 
     def kill(self, executor: ExecutorId) -> None:
         """End a process at once."""
@@ -79,18 +99,27 @@ class Serving:
         self._executors = executors
         self._keeping = keeping
         self._overdue: dict[ExecutorId, str] = {}
+        """Executors which are being ended, and why: their tasks take too long."""
+        self._exceeding: dict[ExecutorId, str] = {}
+        """The same, for want of memory."""
         self._definitions = Known()
         self._known: dict[ExecutorId, set[bytes]] = {}
         self._recalled: set[ExecutorId] = set()
+        self._orphaned: set[LeaseId] = set()
+        """Leases which are to be returned to the broker, as their leaders are gone."""
 
     def define(self, leader: Rank, definition: Define) -> bool:
         """Keep a function for the executors, or let them forget one; return whether they did."""
         forgotten = self._definitions.take(leader, definition)
-        for executor, known in self._known.items() if forgotten else ():
+        if forgotten:
+            self._let_forget(definition)
+        return forgotten
+
+    def _let_forget(self, definition: Define) -> None:
+        for executor, known in self._known.items():
             if definition.digest in known:
                 known.discard(definition.digest)
                 self._executors.send(executor, definition)
-        return forgotten
 
     def definition(self, digest: bytes) -> Define:
         """Return a function which a leader has sent."""
@@ -115,6 +144,8 @@ class Serving:
         if new:
             self._known[entry.executor] = set()
             self._executors.start(entry.executor)
+        entry.memory, entry.wide = chunk.memory, len(chunk.cores) > 1
+        self._executors.hold(entry.executor, self._member.memory(entry.executor))
         entry.chunks[chunk.chunk] = assigned
         for digest in (*_digests(chunk.lineage), chunk.digest):
             if digest not in self._known[entry.executor]:
@@ -130,9 +161,35 @@ class Serving:
     def recall(self, recall: Recall) -> None:
         """End what runs under a lease; its tasks go back when the process is gone."""
         for entry in self._member.entries.values():
-            if entry.lease == recall.lease and entry.executor != HERE:
-                self._recalled.add(entry.executor)
-                self._executors.kill(entry.executor)
+            if entry.lease == recall.lease:
+                self._end(entry.executor)
+        if recall.orphaned:
+            self._orphaned.add(recall.lease)
+            self._return_orphaned()
+
+    def lose(self, leader: Rank) -> list[Define]:
+        """End what runs for a leader which is gone; return the functions that were forgotten."""
+        for entry in self._member.entries.values():
+            if any(assigned.leader == leader for assigned in entry.chunks.values()):
+                self._end(entry.executor)
+        for scope in self._member.scopes_of(leader):
+            self.forget(Forget(scope=scope))
+        forgotten = self._definitions.lose(leader)
+        for definition in forgotten:
+            self._let_forget(definition)
+        return forgotten
+
+    def _end(self, executor: ExecutorId) -> None:
+        if executor != HERE:  # code inside MPI can't be interrupted
+            self._recalled.add(executor)
+            self._executors.kill(executor)
+
+    def _return_orphaned(self) -> None:
+        """Return leases whose leader is gone as soon as nothing runs under them."""
+        held = {entry.lease for entry in self._member.entries.values()} if self._orphaned else ()
+        for lease in self._orphaned.difference(held):
+            self._orphaned.discard(lease)
+            self._transport.send(BROKER, Return(lease=lease, queued=0, seconds=0.0))
 
     def done(self, executor: ExecutorId, report: TasksDone, now: float) -> None:
         """Pass outcomes on to the leader."""
@@ -147,6 +204,7 @@ class Serving:
         if leave or report.cached or parts is not report.parts:
             report = replace(report, leave=leave, executor=executor, parts=parts)
         self._transport.send(assigned.leader, report)
+        self._return_orphaned()
 
     def ahead(self, executor: ExecutorId, ahead: Ahead) -> None:
         """Let the leader have a large result while it is being sent."""
@@ -159,12 +217,22 @@ class Serving:
         self._known.pop(executor, None)
         recalled = executor in self._recalled
         self._recalled.discard(executor)
-        reason = self._overdue.pop(executor, None)
-        if reason:
-            death = replace(death, reason=reason)
+        overdue, exceeding = (why.pop(executor, "") for why in (self._overdue, self._exceeding))
+        if overdue or exceeding:
+            reason = exceeding or overdue
+            death = replace(death, reason=reason, starved=bool(exceeding))
         for entry in self._member.died(executor):
-            for report in _reports(entry, death, recalled):
+            for report in _interruption(entry, death) if recalled else _reports(entry, death):
                 self._transport.send(entry.chunks[report.chunk].leader, report)
+        self._return_orphaned()
+
+    def restrain(self, now: float) -> None:
+        """End the processes which use more memory than there is for them."""
+        busy = {entry.executor for entry in self._member.entries.values()} - {HERE}
+        for executor, reason in self._executors.excesses(busy, now) if busy else ():
+            if executor not in self._exceeding:
+                self._exceeding[executor] = reason
+                self._executors.kill(executor)
 
     def expire(self) -> None:
         """End the processes whose task takes longer than it may."""
@@ -174,7 +242,7 @@ class Serving:
             began = self._executors.running_since(executor, entry.lease) if limit else None
             if began is None or executor in self._overdue:
                 continue
-            if time.time() - began > limit:
+            if time.monotonic() - began > limit:
                 self._overdue[executor] = f"it took longer than its timeout of {limit:g} s"
                 self._executors.kill(executor)
 
@@ -182,8 +250,8 @@ class Serving:
         """Tell the broker when the core becomes free for others, or is not any more."""
         changed = self._member.blocked()
         if changed:
-            leases, tops = changed
-            self._transport.send(BROKER, Blocked(leases=leases, tops=tops))
+            leases, tops, held = changed
+            self._transport.send(BROKER, Blocked(leases=leases, tops=tops, held=held))
 
     def rest(self, now: float) -> None:
         """End executors which were idle for long."""
@@ -219,7 +287,19 @@ def _limit(entry: Entry, definitions: Known) -> float:
     return min((definitions.shared(digest).get("timeout", 0.0) for digest in digests), default=0.0)
 
 
-def _reports(entry: Entry, death: Death, recalled: bool) -> Iterator[TasksDone]:
+def _interruption(entry: Entry, death: Death) -> Iterator[TasksDone]:
+    """Say which task was ended from outside, and that all others come back."""
+    lease, chunk, task, began = death.running or (NO_LEASE, ChunkId(0), 0, 0.0)
+    for number, assigned in entry.chunks.items():
+        if (lease, chunk) == (entry.lease, number):
+            death = replace(death, reason=ENDED)
+            blamed = (INTERRUPTED, task, began)
+            yield _death_report(entry.lease, number, assigned, death, blamed)
+        else:
+            yield _report(entry.lease, number, assigned)
+
+
+def _reports(entry: Entry, death: Death) -> Iterator[TasksDone]:
     """Say what became of each chunk of an entry whose executor died.
 
     A process that dies before it has begun anything, again and again, must not go round for ever:
@@ -227,12 +307,12 @@ def _reports(entry: Entry, death: Death, recalled: bool) -> Iterator[TasksDone]:
     the guilty one: it is not its fault.
     """
     lease, chunk, task, began = death.running or (entry.lease, ChunkId(0), 0, time.time())
-    spared = recalled
+    spared = death.left
     for number, assigned in entry.chunks.items():
         if spared:  # what is behind the guilty chunk just comes back
             yield _report(entry.lease, number, assigned)
         elif death.running and (lease, chunk) == (entry.lease, number):
-            state = LOST if death.lost else FAILED
+            state = LOST if death.lost else STARVED if death.starved else FAILED
             yield _death_report(entry.lease, number, assigned, death, (state, task, began))
             spared = True
         elif death.running is None or entry.waits_for:
@@ -254,5 +334,14 @@ def _death_report(
     state, task, began = blamed
     redo = task - assigned.first
     entry = Outcome(state, 0, began, max(time.time() - began, 0.0), 0.0, death.peak, 0)
-    details = {"error": "ExecutorDied", "message": death.reason, "stderr": death.stderr}
+    details = _explain(death) | ({"error": "Interrupted"} if state == INTERRUPTED else {})
     return _report(lease, chunk, assigned, redo + 1, notice(redo, entry, details))
+
+
+def _explain(death: Death) -> dict[str, Any]:
+    """Describe a death for the record."""
+    if not death.starved:
+        return {"error": ExecutorDied.__name__, "message": death.reason, "stderr": death.stderr}
+    error = MemoryExceeded("", death.reason, peak=death.peak // 1024)
+    facts = {"reason": death.reason, "stderr": death.stderr, "message": error.reason}
+    return {"error": MemoryExceeded.__name__} | facts

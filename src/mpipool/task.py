@@ -27,7 +27,20 @@ REDO: Final = 3
 BLOCKED: Final = 4
 """It is never run: another failed which it waited for."""
 
-STATE_NAMES: Final = {DONE: "done", FAILED: "failed", LOST: "lost", BLOCKED: "blocked"}
+INTERRUPTED: Final = 5
+"""Its process was ended from outside: its leader wanted it back, or the run drained."""
+
+STARVED: Final = 6
+"""It failed for want of memory, and may do better with more."""
+
+STATE_NAMES: Final = {
+    DONE: "done",
+    FAILED: "failed",
+    LOST: "lost",
+    BLOCKED: "blocked",
+    INTERRUPTED: "interrupted",
+    STARVED: "failed",
+}
 
 ENTRY: Final = struct.Struct("<BxxxIdffIxxxxQ")
 """state, length of details, start (s since the epoch), wall (s), CPU (s), peak (KiB), result."""
@@ -86,7 +99,7 @@ class Record(NamedTuple):
     data_id: str | None
     """Canonical JSON."""
     state: str
-    """``done``, ``failed``, ``lost`` or ``blocked``."""
+    """``done``, ``failed``, ``lost``, ``blocked`` or ``interrupted``."""
     rank: int
     started: float
     finished: float

@@ -10,6 +10,9 @@ import pytest
 
 from checkpoint.run_builders import BIG, child, failure, key, opened, query, record, scatter
 from mpipool.checkpoint.database import Found
+from mpipool.checkpoint.reading import read_records
+from mpipool.checkpoint.rows import COLUMNS
+from mpipool.errors import CheckpointError
 
 
 def rows(path):
@@ -42,9 +45,9 @@ def test_what_was_appended_is_found_in_the_same_and_in_the_next_session(path):
     held.append([record(0, digest=key(0), result=b"zero"), record(1, result=b"unkeyed")])
     held.append([record(2, digest=key(2), result_file="n:1:h", outputs='["a", "b"]')])
     expected = [
-        Found(1, "done", None, "n:1:h", ["a", "b"]),
+        Found(1, "done", None, "n:1:h", ["a", "b"], None, 2048),
         None,
-        Found(1, "done", b"zero", None, []),
+        Found(1, "done", b"zero", None, [], None, 2048),
     ]
     wanted = [key(2), key(1), key(0)]
     assert held.find(wanted) == expected
@@ -59,7 +62,7 @@ def test_attempts_count_on_and_the_last_one_is_found(path):
         held = opened(path)
         assert held.token == number
         held.append([record(0, digest=key(0), attempt=number, state=state, result=b"%d" % number)])
-        assert held.find([key(0)]) == [Found(number, state, b"%d" % number, None, [])]
+        assert held.find([key(0)]) == [Found(number, state, b"%d" % number, None, [], None, 2048)]
         held.close("done")
     assert rows(path) == [(1, 1, 0, 1, "failed"), (2, 2, 0, 2, "lost"), (3, 3, 0, 3, "done")]
 
@@ -103,7 +106,7 @@ def test_a_reopened_key_is_done_once_more_and_the_newest_is_found(path):
     held.append([new, new._replace(attempt=3, result=b"newest")])
     held.append([new._replace(attempt=4)])
     held.append([record(1, digest=key(1), attempt=2)])  # that one was not reopened
-    assert held.find([key(0)]) == [Found(2, "done", b"new", None, [])]
+    assert held.find([key(0)]) == [Found(2, "done", b"new", None, [], None, 2048)]
     held.close("done")
     assert [row[2:] for row in rows(path)] == [(0, 1, "done"), (1, 1, "done"), (0, 2, "done")]
 
@@ -117,7 +120,7 @@ def test_a_reopened_key_which_fails_is_no_longer_done(path):
     again = opened(path)
     assert again.find([key(0)])[0].state == "failed"
     again.append([record(0, digest=key(0), attempt=3)])
-    assert again.find([key(0)]) == [Found(3, "done", None, None, [])]
+    assert again.find([key(0)]) == [Found(3, "done", None, None, [], None, 2048)]
     again.close("done")
 
 
@@ -221,3 +224,77 @@ def test_closing_does_not_wait_for_a_reader(path):
         held.close("done")
         assert time.monotonic() - since < 2
     assert query(path, "SELECT state FROM session") == [("done",)]
+
+
+def test_text_that_is_no_utf_8_is_recorded_as_such(path):
+    """A message with the name of a file may have it; it must not end the recorder."""
+    held = opened(path, command="run caf\udce9", config={"name": "caf\udce9"})
+    held.open_scatter(scatter(stage="caf\udce9"))
+    said = {"message": "no caf\udce9.fits", "stderr": "ünï\0\udc80", "error": "E\ud800"}
+    held.append([failure(0, digest=key(0), **said)])
+    assert held.find([key(0)])[0].state == "failed"
+    held.close("done")
+    columns = "message, stderr, error"
+    assert query(path, f"SELECT {columns} FROM attempt") == [
+        ("no caf\\udce9.fits", "ünï\0\\udc80", "E\\ud800")
+    ]
+    opened(path, config={"name": "caf\udce9"}).close("done")
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("state", "done"), ("result", b"another"), ("outputs", None), ("finished", 7.5),
+     ("digest", key(9)), ("row_check", 12345678), ("attempt", 2), ("cpu", "text")],
+    ids=lambda value: value if isinstance(value, str) else "",
+)  # fmt: skip
+def test_a_row_that_was_altered_is_refused_when_it_is_used_and_when_a_run_begins(
+    path, column, value
+):
+    held = opened(path)
+    held.append([failure(0, digest=key(0), result=b"r", outputs='["a"]'), record(1, digest=key(1))])
+    query(path, f"UPDATE attempt SET {column} = ? WHERE id = 1", value)
+    with pytest.raises(CheckpointError, match=r"row 1 of table attempt is not what was written"):
+        held.find([key(0)])
+    assert held.find([key(1)])[0].state == "done"
+    held.close("done")
+    if column == "result":  # these are looked at when they are used
+        held = opened(path)
+        with pytest.raises(CheckpointError, match="damaged"):
+            held.find([key(0)])
+        held.close("done")
+        return
+    with pytest.raises(CheckpointError, match="damaged"):
+        opened(path)
+    with pytest.raises(CheckpointError, match="damaged"):
+        list(read_records(path, attempts="all"))
+
+
+def test_the_table_has_the_columns_which_are_written(path):
+    opened(path).close("done")
+    assert [row[1] for row in query(path, "PRAGMA table_info(attempt)")] == list(COLUMNS)
+
+
+def test_the_folder_of_an_output_is_synced_before_it_stands_that_it_is_there(
+    path, tmp_path, monkeypatch
+):
+    held, synced = opened(path), []
+    monkeypatch.setattr("mpipool.checkpoint.database.sync_folder", synced.append)
+    held._connection.set_trace_callback(
+        lambda statement: synced.append(statement) if statement == "COMMIT" else None
+    )
+    outputs = ['["calexp/one.fits", "calexp/two.fits"]', '["/elsewhere/three.fits"]']
+    held.append([record(number, outputs=output) for number, output in enumerate(outputs)])
+    # The folder is new, so its name in the one above is synced too.
+    assert sorted(synced[:-1]) == sorted([str(tmp_path / "calexp"), str(tmp_path), "/elsewhere"])
+    assert synced[-1] == "COMMIT"
+    synced.clear()
+    held.append([record(2, outputs='["calexp/four.fits"]')])
+    assert synced == [str(tmp_path / "calexp"), "COMMIT"]
+    held._connection.set_trace_callback(None)
+    held.close("done")
+
+
+def test_a_folder_of_outputs_that_is_gone_is_no_error(path, tmp_path):
+    held = opened(path)
+    held.append([record(0, outputs='["gone/one.fits"]')])
+    held.close("done")

@@ -110,6 +110,22 @@ def test_a_pid_alone_does_not_make_a_run_live(path, other):
     first.disconnect()
 
 
+def test_a_colleagues_process_that_is_hidden_may_live(path, monkeypatch):
+    """Mounted with hidepid, /proc shows nothing of it; but a signal to it is not allowed."""
+    first = opened(path)
+
+    def forbidden(pid, number):
+        assert (pid, number) == (os.getpid(), 0)
+        raise PermissionError
+
+    monkeypatch.setattr("mpipool.checkpoint.lock._start", lambda pid: "")
+    monkeypatch.setattr(os, "kill", forbidden)
+    with pytest.raises(CheckpointLocked, match="can't be seen from here"):
+        opened(path)
+    monkeypatch.undo()
+    first.close("done")
+
+
 @pytest.mark.parametrize(
     "other",
     [{"host": "elsewhere"}, {"process": processes(namespace="pid:[1]")}],

@@ -16,6 +16,7 @@ from checkpoint.run_builders import (
     record,
 )
 from mpipool.checkpoint import configuration
+from mpipool.checkpoint.results import publish_result
 from mpipool.errors import CheckpointError, CheckpointMismatch, UsageError
 
 KILLED = """
@@ -106,8 +107,8 @@ def test_a_database_of_something_else_is_refused(path):
 
 
 def test_a_newer_schema_is_refused(made):
-    query(made, "UPDATE meta SET value = '2' WHERE key = 'schema_version'")
-    assert "newer mpipool (schema 2, this one knows 1)" in refusal(made)
+    query(made, "UPDATE meta SET value = '3' WHERE key = 'schema_version'")
+    assert "newer mpipool (schema 3, this one knows 2)" in refusal(made)
 
 
 def test_damage_is_refused_and_leaves_no_lock(made):
@@ -122,6 +123,14 @@ def test_an_empty_file_is_a_new_database(path):
     os.close(os.open(path, os.O_CREAT, 0o600))
     opened(path).close("done")
     assert query(path, "SELECT state FROM session") == [("done",)]
+
+
+def test_an_empty_file_beside_results_was_another_database(path, tmp_path):
+    publish_result(str(tmp_path / "results"), "ab.1", b"result")
+    os.close(os.open(path, os.O_CREAT, 0o600))
+    assert "it is empty, though there are results beside it" in refusal(path)
+    os.unlink(path)
+    opened(path).close("done")
 
 
 def test_killed_while_it_was_made_a_database_is_still_new(path):
@@ -209,7 +218,7 @@ except CheckpointError as error:
 
 def test_a_disk_that_is_really_full_leaves_no_empty_file(path, tmp_path):
     said, _ = child(FULL, path).communicate()
-    assert said.startswith(f"{path}: it can't be used")
+    assert said.startswith(f"{path}: its disk does not do what it should")
     assert os.listdir(tmp_path) == []
 
 

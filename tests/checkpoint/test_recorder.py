@@ -1,5 +1,6 @@
 """The thread that writes: order, batches, and what happens when the disk says no."""
 
+import logging
 import os
 import shutil
 import sqlite3
@@ -19,7 +20,7 @@ from checkpoint.run_builders import (
     scatter,
 )
 from mpipool.checkpoint.database import Checkpoint
-from mpipool.checkpoint.recorder import Recorder, Timing
+from mpipool.checkpoint.recorder import LOG, Recorder, Timing
 from mpipool.errors import CheckpointError, CheckpointLocked, CheckpointMismatch, LockLost
 
 QUICK = Timing(interval=0.02, pause=0.02, tries=5)
@@ -244,7 +245,9 @@ def test_a_disk_that_is_full_for_a_while_costs_nothing(loop, path, monkeypatch, 
     assert recorder.close("done", 5)
     assert query(path, "SELECT task FROM attempt ORDER BY id") == [(0,), (1,)]
     assert query(path, "SELECT count(*) FROM scatter") == [(1,)]
-    assert sum("trying again" in message for message in caplog.messages) == 1
+    told = sum("trying again" in message for message in caplog.messages)
+    settings = logging.root.manager.disable, LOG.disabled, LOG.propagate, LOG.getEffectiveLevel()
+    assert told == 1, f"messages {caplog.messages}, logging {settings}"
 
 
 def test_a_disk_that_stays_full_is_the_recorders_failure(loop, path, monkeypatch):
@@ -300,7 +303,7 @@ def test_a_database_that_was_really_full_is_written_when_there_is_space(loop, pa
     recorder.append([LARGE])
     recorder.ask(lambda checkpoint: checkpoint.find([key(0)])[0].result, loop.reply)
     assert loop.answers(3)[2] == LARGE.result
-    assert troubles == ["there is no space left for it (database or disk is full)"]
+    assert troubles == ["there is no space left for it (database or disk is full); make room"]
     assert recorder.trouble is None
 
 

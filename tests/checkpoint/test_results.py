@@ -50,7 +50,7 @@ def test_a_result_which_can_not_be_written_leaves_nothing(folder, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", broken)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(CheckpointError, match=r"ab\.1: .* can't be put on disk \(No space"):
         publish_result(folder, "ab.1", b"data")
     assert os.listdir(folder) == []
 

@@ -51,8 +51,8 @@ class SerialPool:
     calls: list = []  # noqa: RUF012
     opened: list = []  # noqa: RUF012
 
-    def __init__(self, checkpoint=None, config=None, take_over=False):
-        self.opened.append(take_over)
+    def __init__(self, checkpoint=None, config=None, take_over=False, group=""):
+        self.opened.append((take_over, group))
         self.path = str(checkpoint) if checkpoint else None
         stored = self.databases.setdefault(self.path, {"config": config, "records": {}})
         if stored["config"] != config:

@@ -39,6 +39,35 @@ def test_a_stopped_ingest_says_that_nothing_was_ingested(
     assert not (tmp_path / "repo").exists()
 
 
+@pytest.mark.parametrize("code", [75, 1])
+def test_a_drained_run_brings_the_table_up_to_date_and_says_how_far_it_was(
+    repo, monkeypatch, capsys, code
+):
+    def drained(self, function, items, *, progress, **options):
+        progress(3, 1, 4)
+        raise mpipool.Drained("singleFrame", "SIGUSR1", 3, 0, 1, code)
+
+    calls = []
+    monkeypatch.setattr(mpipool.Pool, "map", drained)
+    monkeypatch.setattr(registry, "replace_calexps", lambda *arguments: calls.append(arguments))
+    assert main([str(repo), "--rerun", "a"]) == code
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1] == (
+        "drained (SIGUSR1): 3 of 4 CCDs are done; the same command goes on from there"
+    )
+    assert len(calls) == 2
+
+
+def test_a_drained_ingest_can_go_on(tmp_path, frames, pool, monkeypatch, capsys):
+    def drained(*arguments, **options):
+        raise mpipool.Drained("scan_file", "SIGTERM", 1, 0, 1)
+
+    monkeypatch.setattr(mpipool.Pool, "map", drained)
+    assert ingest.main([str(tmp_path / "repo"), str(frames[0])]) == 75
+    assert capsys.readouterr().err.startswith("drained: scan_file: the run drains (SIGTERM)")
+    assert not (tmp_path / "repo").exists()
+
+
 def test_it_can_be_stopped_while_it_imports(monkeypatch, capsys):
     def interrupted(options):
         raise KeyboardInterrupt
@@ -98,12 +127,12 @@ def test_lines_and_errors_go_where_they_belong(capsys):
     assert capsys.readouterr() == ("done\n", "but\n")
 
 
-def test_take_over_is_passed_on(repo, pool):
+def test_take_over_and_group_are_passed_on(repo, pool):
     pool.opened.clear()
-    assert main([str(repo), "--rerun", "a", "--take-over", "--id", "visit=100", "ccd=0"]) == 0
-    assert pool.opened == [True]
-    assert main([str(repo), "--rerun", "a", "--id", "visit=100", "ccd=0"]) == 0
-    assert pool.opened == [True, False]
+    command = [str(repo), "--rerun", "a", "--id", "visit=100", "ccd=0"]
+    for more in (["--take-over"], ["--group", "survey"], []):
+        assert main([*command, *more]) == 0
+    assert pool.opened == [(True, ""), (False, "survey"), (False, "")]
 
 
 def test_a_refused_database_leaves_no_empty_folder(repo, monkeypatch, capsys):

@@ -7,7 +7,7 @@ import pytest
 from mpipool.executor import parcels
 from mpipool.executor.parcels import Way
 from mpipool.executor.ring import SLOTS, Ring
-from mpipool.messages import PIECE, Ahead, Parcel, Piece
+from mpipool.messages import PIECE, Ahead, Fetched, Parcel, Piece
 
 
 class Process:
@@ -40,6 +40,10 @@ def process():
     yield made
     made.ring.close()
     made.way.close()
+
+
+def void_of(parcel):
+    return Ahead(lease=0, chunk=0, scatter=0, void=True, parts=(parcel,))
 
 
 def piece(first):
@@ -110,6 +114,27 @@ def test_a_dropped_parcel_is_said_to_be_void_and_holds_no_slot(process):
     assert released == [1]
     assert len(process.heard) == 1
     assert [process.way.slot() for _ in range(SLOTS)].count(None) == 0
+
+
+def test_a_parcel_that_is_dropped_after_its_message_was_sent_is_void_if_pieces_are_missing(process):
+    """Its sender has died: the process waits for it with the message in hand."""
+    parcel = process.expects(Parcel(20))
+    process.way.begin(Fetched(request=1, data=1, parts=(parcel,)))
+    parcel.put(piece(1), int)
+    (said,) = process.heard
+    assert parcel.named
+    parcel.drop()
+    assert process.heard[1:] == [void_of(parcel)]
+    assert process.way.refer(Parcel(5)) == said.parcel + 1
+
+
+def test_a_parcel_of_which_nothing_is_missing_is_not_void(process):
+    parcel = process.expects(Parcel(10))
+    process.way.begin(Fetched(request=1, data=1, parts=(parcel,)))
+    parcel.put(piece(1), int)
+    heard = list(process.heard)
+    parcel.drop()
+    assert process.heard == heard
 
 
 def test_when_the_process_is_gone_its_parcels_go_nowhere():

@@ -1,6 +1,7 @@
 """Pickles, and containers of a pickle and the buffers which it refers to."""
 
 import pickle
+import sys
 import threading
 
 import numpy as np
@@ -233,3 +234,37 @@ def test_a_short_message_is_not_padded():
     whole = b"".join(encode(message))
     assert whole == b"".join(encode(Items(request=1, last=True, parts=(b"abc",)), [b"de", b"fg"]))
     assert len(whole) < 60
+
+
+def test_a_pickler_that_has_grown_is_not_used_again():
+    """Its memo would stay as long as it was, and all of it be cleared after each small item."""
+    dumper = pickling._Dumper(pickle.Pickler)
+    dumper.dump("small")
+    ((before, _, _),) = dumper._spare
+    dumper.dump("small as well")
+    ((same, _, _),) = dumper._spare
+    assert same is before
+    dumper.dump([str(number) for number in range(100_000)])
+    assert not dumper._spare
+    dumper.dump("small again")
+    ((after, _, _),) = dumper._spare
+    assert sys.getsizeof(after) <= sys.getsizeof(before)
+
+
+def test_a_pickler_which_has_failed_is_not_used_again():
+    dumper = pickling._Dumper(pickle.Pickler)
+    dumper.dump("small")
+    with pytest.raises(TypeError):
+        dumper.dump(["what was written before", threading.Lock()])
+    assert pickle.loads(dumper.dump("next")) == "next"
+
+
+def test_what_calls_the_pool_while_it_is_pickled_does_not_disturb_the_pickler():
+    dumper = pickling._Dumper(pickle.Pickler)
+
+    class Nosy:
+        def __reduce__(self):
+            return bytes, (dumper.dump("inner"),)
+
+    outer, inner = pickle.loads(dumper.dump(["outer", Nosy()]))
+    assert (outer, pickle.loads(inner)) == ("outer", "inner")

@@ -20,12 +20,11 @@ from mpipool.group.gang import (
     Left,
     Recalled,
     Report,
-    Seat,
     Seated,
     Stopped,
-    Take,
     Ticked,
 )
+from mpipool.group.seat import Seat, Take
 from mpipool.ids import ChunkId, GangId, LeaseId, Rank, first_of, gang_id
 
 FIRST = Rank(4)

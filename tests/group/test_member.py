@@ -2,7 +2,7 @@
 
 import pytest
 
-from builders import led_by
+from builders import led_by, told
 from mpipool.group import Member
 from mpipool.group.member import Assigned, Entry
 from mpipool.ids import ANY_EXECUTOR, HERE, ChunkId, ExecutorId, LeaseId, Rank
@@ -257,24 +257,24 @@ def test_a_rank_without_executors_has_none_to_end():
 
 def test_nothing_is_said_while_nothing_changes():
     member = Member()
-    assert member.blocked() is None
+    assert told(member) is None
     run(member, 1)
-    assert member.blocked() is None
+    assert told(member) is None
     wait(member, 1, MINE)
-    assert member.blocked() == ((1,), (MINE,))
-    assert member.blocked() is None
+    assert told(member) == ((1,), (MINE,))
+    assert told(member) is None
     resume(member, 1, MINE)
-    assert member.blocked() == ((), ())
-    assert member.blocked() is None
+    assert told(member) == ((), ())
+    assert told(member) is None
 
 
 def test_a_task_which_ended_without_resuming_blocks_nothing():
     member = Member()
     run(member, 1)
     wait(member, 1, MINE)
-    assert member.blocked() == ((1,), (MINE,))
+    assert told(member) == ((1,), (MINE,))
     member.died(ExecutorId(1))
-    assert member.blocked() == ((), ())
+    assert told(member) == ((), ())
 
 
 def test_the_leases_which_wait_are_named_and_the_tops_of_all_stacks():
@@ -282,16 +282,16 @@ def test_the_leases_which_wait_are_named_and_the_tops_of_all_stacks():
     run(member, 8, (P,))
     wait(member, 8, MINE)
     run(member, 1, (Q,))
-    assert member.blocked() == ((8,), (MINE,))
+    assert told(member) == ((8,), (MINE,))
     wait(member, 1, MINE_TOO)
-    assert member.blocked() == ((1, 8), (MINE, MINE_TOO))
+    assert told(member) == ((1, 8), (MINE, MINE_TOO))
     run(member, 3, (P, MINE))
-    assert member.blocked() is None  # its stack is there, whatever runs on it
+    assert told(member) is None  # its stack is there, whatever runs on it
     wait(member, 3, DEEPER)
-    assert member.blocked() == ((1, 3, 8), (DEEPER, MINE_TOO))
+    assert told(member) == ((1, 3, 8), (DEEPER, MINE_TOO))
     resume(member, 1, MINE_TOO)
     wait(member, 1, T)
-    assert member.blocked() == ((1, 3, 8), (DEEPER, T))
+    assert told(member) == ((1, 3, 8), (DEEPER, T))
 
 
 def test_a_task_may_wait_for_several_scatters_and_is_blocked_until_it_waits_for_none():
@@ -299,17 +299,17 @@ def test_a_task_may_wait_for_several_scatters_and_is_blocked_until_it_waits_for_
     run(member, 1, (P,))
     wait(member, 1, MINE_TOO)
     wait(member, 1, MINE)
-    assert member.blocked() == ((1,), (MINE, MINE_TOO))
+    assert told(member) == ((1,), (MINE, MINE_TOO))
     run(member, 2, (P, MINE_TOO))
     run(member, 3, (P, MINE))
     assert stacks(member) == [[1, 2], [3]]
     done(member, 2)
     resume(member, 1, MINE)
-    assert member.blocked() == ((1,), (MINE_TOO,))
+    assert told(member) == ((1,), (MINE_TOO,))
     resume(member, 1, MINE)
-    assert member.blocked() is None
+    assert told(member) is None
     resume(member, 1, MINE_TOO)
-    assert member.blocked() == ((), ())
+    assert told(member) == ((), ())
 
 
 def test_a_core_which_works_for_its_own_scatter_is_not_free():
@@ -317,15 +317,15 @@ def test_a_core_which_works_for_its_own_scatter_is_not_free():
     run(member, 1, (P,))
     wait(member, 1, MINE)
     lend_own_core(member, 1, -1)
-    assert member.blocked() is None
+    assert told(member) is None
     run(member, -1, (P, MINE))
     assert stacks(member) == [[1, -1]]
     assert entry_of(member, -1).root == 1
-    assert member.blocked() is None
+    assert told(member) is None
     done(member, -1)
-    assert member.blocked() is None
+    assert told(member) is None
     member.own_core_is_back(LeaseId(-1))
-    assert member.blocked() == ((1,), (MINE,))
+    assert told(member) == ((1,), (MINE,))
 
 
 def test_the_root_of_own_work_is_the_lease_at_the_bottom():
@@ -336,15 +336,15 @@ def test_the_root_of_own_work_is_the_lease_at_the_bottom():
     run(member, -1, (P, MINE))
     wait(member, -1, DEEPER)
     lend_own_core(member, -1, -2)
-    assert member.blocked() is None
+    assert told(member) is None
     run(member, -2, (P, MINE, DEEPER))
     assert entry_of(member, -2).root == 7
-    assert member.blocked() is None
+    assert told(member) is None
     done(member, -2)
     member.own_core_is_back(LeaseId(-2))
-    assert member.blocked() == ((7,), (DEEPER,))
+    assert told(member) == ((7,), (DEEPER,))
     resume(member, -1, DEEPER)
-    assert member.blocked() == ((), ())
+    assert told(member) == ((), ())
 
 
 def test_own_work_on_one_stack_leaves_the_lease_of_another_blocked():
@@ -354,7 +354,7 @@ def test_own_work_on_one_stack_leaves_the_lease_of_another_blocked():
     lend_own_core(member, 1, -1)
     run(member, 2, (Q,))
     wait(member, 2, MINE_TOO)
-    assert member.blocked() == ((2,), (MINE, MINE_TOO))
+    assert told(member) == ((2,), (MINE, MINE_TOO))
 
 
 def test_a_core_rests_while_all_that_is_here_waits():
@@ -478,9 +478,9 @@ def test_the_tasks_of_gangs_have_an_entry_and_no_process():
     entry, new = member.place(LeaseId(1), (P,), HERE)
     entry.chunks[ChunkId(1)] = Assigned(Rank(5), P, 0, 1, 1)
     assert (entry.executor, new) == (HERE, False)
-    assert member.blocked() is None
+    assert told(member) is None
     wait(member, 1, MINE)
-    assert member.blocked() == ((1,), (MINE,))
+    assert told(member) == ((1,), (MINE,))
     run(member, 2, (P, MINE))
     assert stacks(member) == [[1, 2]]
     done(member, 1)
@@ -495,7 +495,7 @@ def test_a_seat_in_a_gang_crowds_nobody_and_is_blocked_when_its_member_waits():
     assert done(member, 2)[1] is False
     wait(member, 1, MINE)
     wait(member, 2, DEEPER)
-    assert member.blocked() == ((1, 2), (MINE, DEEPER))
+    assert told(member) == ((1, 2), (MINE, DEEPER))
     member.stand(seat)
     assert stacks(member) == [[2]]
     assert list(member.entries) == [(2, 1)]
@@ -513,10 +513,10 @@ def test_what_can_go_on_but_has_something_blocked_on_top_of_it_in_its_process_do
     assert not member.rests
     wait(member, 2, DEEPER)
     assert member.rests
-    assert member.blocked() == ((1, 2), (DEEPER,))
+    assert member.blocked() == ((1, 2), (DEEPER,), (1,))
     member.completes(entry_of(member, 2), DEEPER)
     assert not member.rests
-    assert member.blocked() == ((), ())
+    assert told(member) == ((), ())
     done(member, 2)
     assert not member.rests
 
@@ -527,7 +527,7 @@ def test_what_has_never_waited_is_on_top():
     wait(member, 1, MINE)
     run(member, 2, (P, T), wanted=1)
     assert not member.rests
-    assert member.blocked() == ((1,), (MINE,))
+    assert told(member) == ((1,), (MINE,))
 
 
 def test_a_task_stands_on_the_nearest_of_its_ancestors():

@@ -17,6 +17,7 @@ from mpipool.group.events import (
     End,
     Extended,
     Give,
+    RankLost,
     Release,
 )
 from mpipool.group.invariants import check
@@ -72,7 +73,7 @@ class AnyEvents(RuleBasedStateMachine):
         assert not self.abandoned
         assert give.rank == self.rank_of[give.lease]
         for index in range(give.first, give.first + give.count):
-            assert give.attempt == self.failures[index] + 1
+            assert give.attempt == self.failures[index] + self.losses[index] + 1
             assert index not in self.final
             pin = self.pins.get(index, (give.rank, ANY_EXECUTOR))
             assert (give.rank, give.executor) == pin
@@ -125,6 +126,15 @@ class AnyEvents(RuleBasedStateMachine):
         for index in range(first, first + count):
             self.pins.pop(index, None)
         self.report(lease, chunk, [], count, gone=True)
+
+    @rule(rank=st.sampled_from(RANKS))
+    def a_rank_is_lost(self, rank):
+        """What it had comes back as lost or not begun, and its caches are nowhere."""
+        self.pins = {index: pin for index, pin in self.pins.items() if pin[0] != rank}
+        self.take(RankLost(rank))
+        for lease in [lease for lease in self.leases if self.rank_of[lease] == rank]:
+            for chunk, (_, count) in list(self.leases[lease].items()):
+                self.report(lease, chunk, ["lost"], count - 1, gone=True, leave=True)
 
     @rule(first=st.integers(0, 60), count=st.integers(1, 20))
     def some_are_cancelled(self, first, count):

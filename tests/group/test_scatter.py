@@ -359,7 +359,7 @@ def test_a_failed_task_is_tried_again_alone_behind_the_others_and_its_last_outco
     ]
 
 
-def test_a_task_which_is_lost_is_tried_again_at_the_same_attempt_twice():
+def test_a_task_which_is_lost_is_tried_again_twice_and_each_attempt_has_a_number():
     machine = scatter_of(1)
     assert played(
         machine,
@@ -369,8 +369,8 @@ def test_a_task_which_is_lost_is_tried_again_at_the_same_attempt_twice():
         done(1, 3, 0, lost=(0,)),
     ) == [
         [give(1, 1, 0)],
-        [give(1, 2, 0)],
-        [give(1, 3, 0)],
+        [give(1, 2, 0, attempt=2)],
+        [give(1, 3, 0, attempt=3)],
         [Deliver(0, 1), release(1), Demand(0, 0.0, 1, closed=True)],
     ]
 
@@ -390,11 +390,11 @@ def test_losses_are_counted_for_each_task_by_itself_and_apart_from_failures():
     ) == [
         [give(1, 1, 0)],
         [give(1, 2, 1)],
-        [give(1, 3, 0)],
-        [give(1, 4, 1)],
-        [give(1, 5, 0)],
-        [give(1, 6, 1)],
-        [Deliver(1, 1), give(1, 7, 0, attempt=2), wait(0, 2)],
+        [give(1, 3, 0, attempt=2)],
+        [give(1, 4, 1, attempt=2)],
+        [give(1, 5, 0, attempt=3)],
+        [give(1, 6, 1, attempt=3)],
+        [Deliver(1, 1), give(1, 7, 0, attempt=4), wait(0, 2)],
         [Deliver(0, 1), release(1), Demand(0, 0.0, 2, closed=True)],
     ]
 

@@ -1,6 +1,6 @@
 """Entries of gangs: in the rank's own process, and the first member's counts for all."""
 
-from builders import led_by
+from builders import led_by, told
 from mpipool.group import Member
 from mpipool.group.member import Assigned
 from mpipool.ids import HERE, ChunkId, LeaseId, Rank
@@ -29,23 +29,23 @@ def test_the_entry_of_a_gang_is_in_the_ranks_own_process_which_is_never_idle():
 def test_the_first_member_says_when_the_gang_is_blocked():
     member = Member()
     entry, _ = member.place(LEASE, (GANG,), HERE)
-    assert member.blocked() is None
+    assert told(member) is None
     member.waits(entry, BELOW)
-    assert member.blocked() == ((LEASE,), (BELOW,))
+    assert told(member) == ((LEASE,), (BELOW,))
 
 
 def test_another_member_is_blocked_when_it_waits_for_a_scatter_of_its_own():
     member = Member()
     seat = member.sit(LEASE, (GANG,))
-    assert member.blocked() is None
+    assert told(member) is None
     member.waits(seat, MINE)
-    assert member.blocked() == ((LEASE,), (MINE,))
+    assert told(member) == ((LEASE,), (MINE,))
     member.lend_own_core(seat, OWN)
     own, _ = member.place(OWN, (GANG, MINE))
     assert own.root == LEASE
-    assert member.blocked() == ((), ())
+    assert told(member) == ((), ())
     member.waits(own, DEEPER)
-    assert member.blocked() == ((LEASE,), (DEEPER,))
+    assert told(member) == ((LEASE,), (DEEPER,))
 
 
 def test_a_seat_leaves_the_core_to_what_the_first_member_has_scattered():
@@ -58,7 +58,7 @@ def test_a_seat_leaves_the_core_to_what_the_first_member_has_scattered():
     assert not leave
     member.waits(entry, DEEPER)
     assert member.rests
-    assert member.blocked() == ((OTHER,), (DEEPER,))
+    assert told(member) == ((OTHER,), (DEEPER,))
 
 
 def test_a_member_that_has_left_is_forgotten():

@@ -47,7 +47,12 @@ class Process:
 
     @property
     def is_agent(self) -> bool:
-        return self.has("mpipool.agent_main") and not self.is_mpiexec
+        return self.has("mpipool.agent_main") and not (self.is_mpiexec or self.is_supervisor)
+
+    @property
+    def is_supervisor(self) -> bool:
+        """Whether it stands between MPICH's launcher and an agent."""
+        return any(word.endswith("mpipool/supervisor.py") for word in self.command)
 
     @property
     def is_guard(self) -> bool:
@@ -81,6 +86,11 @@ class Mpi:
         agent = ("-P", "-m", "mpipool.agent_main", "--run", self.python)
         return self.command(ranks, *agent, *arguments)
 
+    def run(self, ranks: int, *arguments: str | os.PathLike[str]) -> list[str]:
+        """``mpipool run -n N``, with its options and the script."""
+        verb = [str(Path(self.python).parent / "mpipool"), "run", "-n", str(ranks)]
+        return [*verb, *map(str, arguments)]
+
 
 class Job:
     """A command in a session of its own, and everything that it starts.
@@ -109,6 +119,11 @@ class Job:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    @property
+    def runs(self) -> bool:
+        """Whether its command has not ended."""
+        return self._process.poll() is None
 
     def __enter__(self) -> Job:
         return self

@@ -182,6 +182,32 @@ def test_members_scatter_over_the_members_and_meet_again(mpi, script):
         assert every == [list(range(rank + 2)) for rank in range(3)]
 
 
+ALL = (
+    HEAD
+    + """
+def ccd(item):
+    time.sleep(0.05)
+    return int(os.environ["MPIPOOL_RANK"])
+
+def visit(item):
+    comm = Pool().comm
+    ranks = Pool().map(ccd, range(60)) if comm.rank == 0 else None
+    done = comm.Ibarrier()
+    while not done.Test():
+        time.sleep(0.001)
+    return sorted(set(ranks or []))
+
+if __name__ == "__main__":
+    show(Pool().map(visit, [0], ranks=3))
+"""
+)
+
+
+def test_the_cores_of_all_members_work_on_what_the_first_one_scatters(mpi, script):
+    (visits,) = shown(run(mpi.command(3, script(ALL)), mpi.environment))
+    assert visits == [[0, 1, 2]]
+
+
 LATE = (
     HEAD
     + """
@@ -189,25 +215,53 @@ def ccd(item):
     time.sleep(0.05)
     return item
 
+def split_type(comm):
+    from mpi4py.MPI import COMM_TYPE_SHARED
+    return comm.Split_type(COMM_TYPE_SHARED, comm.rank)
+
+def merge(comm):
+    part = comm.Split(comm.rank > 0, comm.rank)
+    return part.Create_intercomm(0, comm, 0 if comm.rank else 1).Merge(comm.rank > 0)
+
+MADE = {
+    "Dup": lambda comm: comm.Dup(),
+    "Idup": lambda comm: [made := comm.Idup(), made[1].Wait()][0][0],
+    "Split": lambda comm: comm.Split(0, comm.rank),
+    "Split_type": split_type,
+    "Create": lambda comm: comm.Create(comm.Get_group()),
+    "Create_group": lambda comm: comm.Create_group(comm.Get_group()),
+    "Create_cart": lambda comm: comm.Create_cart([3]),
+    "Sub": lambda comm: comm.Create_cart([3, 1]).Sub([True, False]),
+    "Merge": merge,
+}
+
 def visit(name):
     comm = Pool().comm
-    if name == "split":
-        comm, name = comm.Split(0, comm.rank), "allreduce"
+    if name in MADE:
+        comm, name = MADE[name](comm), "allreduce"
     if comm.rank == 0:
-        Pool().map(ccd, range(30))
+        Pool().map(ccd, range(12))
     else:
         time.sleep(0.1)  # so that this rank has tasks of the scatter when it begins to wait
     return getattr(comm, name)(1)
 
 if __name__ == "__main__":
-    show(Pool().map(visit, ["allreduce", "reduce", "scan", "exscan", "split"], ranks=3))
+    show(Pool().map(visit, sys.argv[1:], ranks=3))
 """
 )
 
 
 def test_a_member_serves_scatters_while_it_waits_in_a_reduction_of_objects(mpi, script):
-    (sums,) = shown(run(mpi.command(3, script(LATE)), mpi.environment, timeout=30))
-    assert sums == [3, 3, 1, None, 3]
+    command = mpi.command(3, script(LATE), "allreduce", "reduce", "scan", "exscan")
+    (sums,) = shown(run(command, mpi.environment, timeout=30))
+    assert sums == [3, 3, 1, None]
+
+
+def test_so_it_does_on_communicators_which_are_made_from_that_of_the_gang(mpi, script):
+    made = ["Dup", "Idup", "Split", "Split_type", "Create", "Create_group"]
+    made += ["Create_cart", "Sub", "Merge"]
+    (sums,) = shown(run(mpi.command(3, script(LATE), *made), mpi.environment, timeout=60))
+    assert sums == [3] * len(made)
 
 
 BESIDE = (

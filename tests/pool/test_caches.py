@@ -280,7 +280,7 @@ def test_data_without_a_handle_are_let_go(new_world):
 
         pool = Pool()
         handle, other = pool.scatter(lambda n: n, [1, 2])
-        copy = Handle(handle._data, handle.size)
+        copy = Handle(handle._data, handle.size, handle._maker)
         del handle
         gc.collect()
         other.get()  # says which data are garbage
@@ -303,3 +303,22 @@ def test_an_option_that_makes_no_sense_starts_nothing(world, option):
             return str(error)
 
     assert next(iter(option)) in world(script, option)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_what_a_handle_stands_for_can_be_made_again(new_world, nested):
+    """As if it were lost: with a rank, see `tests/mpi/test_survive.py`."""
+
+    def look(handle, factor):
+        from mpipool.executor import store
+
+        return store.current[0]._make_again(handle._data, handle._maker) * factor
+
+    def use(items):
+        handles = Pool().scatter(lambda n: n * 10, items, timeout=100.0)
+        return [look(handle, 1) for handle in handles], [handle.get() for handle in handles]
+
+    def script(items):
+        return Pool().map(use, [items])[0] if nested else use(items)
+
+    assert new_world(2)(script, [1, 2, 3]) == ([10, 20, 30], [10, 20, 30])

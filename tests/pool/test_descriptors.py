@@ -7,7 +7,7 @@ import time
 
 from mpipool.executor.channel import Channel
 from mpipool.executor.output import LIMIT, Output, Writer
-from mpipool.executor.process import Watch
+from mpipool.executor.watch import Watch
 from mpipool.ganging import NotHere
 from mpipool.loop import Loop
 from mpipool.messages import Abandon, Stop
@@ -65,7 +65,7 @@ class _IdleAgent:
 
     def __init__(self, bell):
         self.transport, self.stop, self.released = _IdleTransport(bell), None, False
-        self.here, self.may_leave = NotHere(""), True
+        self.here, self.may_leave, self.outcast = NotHere(""), True, ""
         self._end = time.monotonic() + 0.5
 
     def tick(self):

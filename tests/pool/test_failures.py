@@ -410,3 +410,35 @@ def _wait_for(condition):
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_a_result_that_does_not_unpickle_is_a_failure_of_its_task(world):
+    def script():
+        from mpipool import TaskError
+
+        class Spiteful:
+            def __init__(self, how):
+                self.how = how
+
+            def __reduce__(self):
+                return eval, (self.how,)
+
+        hows = "1 / 0", "exit(3)"
+        results = []
+        for extra in {}, {"stage": "told"}:
+            made = Pool().map(
+                lambda x: Spiteful(hows[x % 2]) if x in (2, 5) else x,
+                range(8),
+                errors="return",
+                **extra,
+            )
+            errors = [made.pop(5), made.pop(2)]
+            assert made == [0, 1, 3, 4, 6, 7]
+            assert all(type(error) is TaskError for error in errors)
+            results += [(error.reason, type(error.__cause__).__name__) for error in errors]
+        return results
+
+    by_zero = "its result can't be unpickled: ZeroDivisionError: division by zero"
+    left = "its result can't be unpickled: SystemExit: 3"
+    expected = [(left, "SystemExit"), (by_zero, "ZeroDivisionError")]
+    assert world(script) == expected * 2

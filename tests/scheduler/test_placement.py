@@ -5,7 +5,7 @@ import pytest
 from builders import NOBODY, blocked, grant, led_by, returned, scheduler, wants
 from mpipool.errors import InvalidEvent
 from mpipool.ids import Rank
-from mpipool.scheduler import RankJoined, Scheduler
+from mpipool.scheduler import RankJoined, RankLost, RankQuarantined, Scheduler
 from mpipool.scheduler.invariants import check
 
 A, B, C, D = (led_by(NOBODY, serial) for serial in (1, 2, 3, 4))
@@ -303,3 +303,24 @@ def test_a_lease_returns_once():
 def test_only_a_rank_that_joined_is_blocked():
     story = ("scheduler", "CoreBlocked(2)", "the rank has not joined")
     assert refused(scheduler(1), blocked(2)) == story
+
+
+def test_a_quarantined_rank_is_lent_no_more_and_what_it_has_goes_on():
+    machine = scheduler(1, 2)
+    machine.handle(wants(A, 5))
+    assert machine.handle(RankQuarantined(Rank(1))) == []
+    assert machine.handle(returned(1, queued=3)) == []
+    assert machine.handle(returned(2, queued=3)) == [grant(3, A, 2)]
+    assert list(machine.cores) == [2]
+
+
+def test_a_rank_which_is_quarantined_and_then_lost_counts_once():
+    machine = Scheduler(size=3)
+    for rank in (1, 2, 3):
+        machine.handle(RankJoined(Rank(rank)))
+    machine.handle(RankQuarantined(Rank(1)))
+    machine.handle(RankLost(Rank(1)))
+    assert machine.is_complete
+    assert len(machine.cores) == 2
+    machine.handle(wants(A, 5))
+    assert len(machine.leases) == 2

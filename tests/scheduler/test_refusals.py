@@ -182,6 +182,48 @@ def test_what_needs_no_more_than_the_task_outside_it_holds_never_waits_in_a_circ
     assert commands == [[], [], [grant(3, led_by(1), 1)], [grant(4, led_by(2), 2)]]
 
 
+def test_a_branch_is_what_the_leader_of_its_origin_waits_for():
+    machine = on_nodes((1, 10))
+    first, branch = led_by(1), led_by(1, 2)
+    more = Needs(memory=6)
+    assert played(
+        machine,
+        wants(A, 1, needs=Needs(memory=5)),
+        wants(first, 0, below=[A], needs=Needs(memory=3), parent=LeaseId(1)),
+        wants(branch, 1, below=[A, first], needs=more, parent=LeaseId(1), origin=first),
+        blocked(1, [1], [first]),
+        returned(2),
+        wants(branch, 0, below=[A, first], closed=True),
+        wants(branch, 1, below=[A, first], needs=Needs(memory=11), parent=LeaseId(1)),
+    ) == [
+        [grant(1, A, 1)],
+        [],
+        [],
+        [grant(2, branch, 1)],  # above the task that waits, of whose 5 MiB it uses all
+        [],
+        [],
+        [Refuse(branch, "each task needs 11 MiB and no node has more than 10 MiB: ask for less")],
+    ]
+
+
+def test_a_branch_can_wait_in_a_circle_too():
+    machine = on_nodes((2, 10))
+    first, second = led_by(1), led_by(2)
+    one, two = led_by(1, 2), led_by(2, 2)
+    more = Needs(memory=6)
+    commands = played(
+        machine,
+        wants(A, 2, needs=Needs(memory=5)),
+        wants(first, 0, below=[A], parent=LeaseId(1)),
+        wants(second, 0, below=[A], parent=LeaseId(2)),
+        wants(one, 1, below=[A, first], needs=more, parent=LeaseId(1), origin=first),
+        wants(two, 1, below=[A, second], needs=more, parent=LeaseId(2), origin=second),
+        blocked(1, [1], [first]),
+        blocked(2, [2], [second]),
+    )
+    assert commands[3:] == [[], [], [], [Refuse(two, stall.reason(more))]]
+
+
 def test_nothing_is_refused_while_someone_is_about_to_resume():
     machine = on_nodes((2, 10))
     first, second = led_by(1), led_by(2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from itertools import count
 
-from mpipool.executor.virtual import LAZY, MAP, SUBMIT, Plan, ScatterPlan
+from mpipool.executor.virtual import LAZY, SUBMIT, Plan, ScatterPlan
 from mpipool.needs import PLAIN, Needs
 
 MAX_TASKS = 120
@@ -21,6 +21,7 @@ CACHING = "caching"
 """Few ranks, and many tasks which lead scatters and use caches."""
 WILD = "wild"
 """Anything, and more than there is."""
+KINDS = (SIMPLE, NESTED, CACHING, WILD)
 
 
 class Planner:
@@ -63,6 +64,7 @@ class Planner:
         self.size = sum(ranks for ranks, _ in self.nodes)
         self.tokens = {"io": chance.randint(1, 4), "db": 1}
         self._serials = count(1)
+        self.plan = self.script()
 
     def likely(self, *probabilities: float) -> float:
         """Draw a probability, which is 0 in simple runs."""
@@ -227,6 +229,3 @@ class Planner:
         memory = chance.randint(0, outer.memory)
         tokens = tuple((name, chance.randint(1, n)) for name, n in outer.tokens if self.hits(0.5))
         return Needs((1, 1), chance.randint(1, outer.threads), memory, tokens)
-
-
-__all__ = ["MAP", "NESTED", "SIMPLE", "WILD", "Planner"]

@@ -1,11 +1,11 @@
-"""A simulated run: the real agents, broker, scheduler and groups on a virtual clock."""
+"""A session of a simulated run: the real agents, broker and groups on a virtual clock."""
 
 from __future__ import annotations
 
-import random
-from collections import Counter
-from functools import cached_property
-from itertools import pairwise
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import fields
+from functools import cached_property, partial
 
 from mpipool.agent import Agent
 from mpipool.broker import Broker
@@ -17,39 +17,29 @@ from mpipool.executor.virtual import (
     VirtualExecutors,
     VirtualHere,
     VirtualScript,
+    unpack,
 )
 from mpipool.ganging import Ganging
-from mpipool.group.invariants import check as check_scatter
 from mpipool.group.scatter import MAX_LOSSES
-from mpipool.ids import HERE, NO_LEASE, ExecutorId, LeaseId, Rank, ScatterId, is_own
+from mpipool.ids import BROKER, ExecutorId, LeaseId, Rank
 from mpipool.led import Led
-from mpipool.messages import Hello, Message
-from mpipool.needs import unpack as unpack_needs
-from mpipool.scheduler.cores import MAX_STACKS
-from mpipool.scheduler.invariants import check as check_scheduler
-from mpipool.task import DONE, FAILED, KEPT
+from mpipool.messages import Hello, Lend, Message, Refuse, RunTasks, Shun, Stop, TasksDone
+from mpipool.node import Node
+from mpipool.task import DONE, FAILED, KEPT, STARVED, cut_key
 from mpipool.transport.virtual import VirtualClock, VirtualWorld
-from simulation.plans import NESTED, Planner
+from simulation import faults, strikes
+from simulation.cases import Case
+from simulation.checks import Checks
+from simulation.disk import Disk
+from simulation.plans import NESTED
+from simulation.states import rank_states
 
 MAX_EVENTS = 200_000
 TICK = 0.05
 """Simulated seconds between two looks of agents at what is due; they come with other events only,
 so that a standstill shows."""
-
-
-def outermost(held: Counter[LeaseId], above: dict[LeaseId, LeaseId]) -> int:
-    """Sum up what leases hold, those below others within theirs."""
-    below: dict[LeaseId, list[LeaseId]] = {}
-    for lease in held:
-        outer = above[lease]
-        while outer in above and outer not in held:
-            outer = above[outer]
-        below.setdefault(outer if outer in held else NO_LEASE, []).append(lease)
-
-    def total(lease: LeaseId) -> int:
-        return max(sum(map(total, below.get(lease, ()))), held[lease])
-
-    return total(NO_LEASE)
+LAST_TICKS = 0.01
+"""Likewise while the run ends, when they come by themselves."""
 
 
 class Ear:
@@ -57,58 +47,87 @@ class Ear:
 
     def __init__(self, run: SimulatedRun, agent: Agent) -> None:
         self._run, self._agent = run, agent
+        self._rank = agent.transport.rank
 
     @property
     def ganging(self) -> Ganging:
-        self._run.stirred.add(self._agent.transport.rank)
+        self._run.stirred.add(self._rank)
         return self._agent.ganging
 
     def heard(self, executor: ExecutorId, message: Message) -> None:
-        self._run.stirred.add(self._agent.transport.rank)
-        self._agent.heard(executor, message)
+        self._run.tell(self._rank, f"process {executor}", message, executor)
 
     def ended(self, executor: ExecutorId, death: Death) -> None:
-        self._run.stirred.add(self._agent.transport.rank)
-        self._agent.ended(executor, death)
+        def action() -> None:
+            if death.starved:
+                self._run.strikes.starved(self._rank, executor)
+            self._agent.ended(executor, death)
+
+        self._run.do(self._rank, action)
 
 
 class SimulatedRun:
-    """One run, drawn from a seed; `run` raises AssertionError if something is wrong."""
+    """One session; `run` raises AssertionError if something is wrong.
 
-    def __init__(self, seed: int, kind: str | None = None) -> None:
-        self.chance = random.Random(seed)
+    Parameters
+    ----------
+    case : Case
+        What it is drawn from.
+    session : int
+        0 for the first one; later ones resume what was done before.
+    disk : Disk or None
+        Where the checkpoint is.
+    trace : deque, optional
+        Is given a line about each message.
+    """
+
+    def __init__(
+        self, case: Case, session: int = 0, disk: Disk | None = None, trace: deque | None = None
+    ) -> None:
+        self.case, self.session, self.disk, self.trace = case, session, disk, trace
+        self.chance = case.chance(f"run {session}")
         self.clock = VirtualClock()
-        self.planner = Planner(self.chance, kind)
-        self.plan = self.planner.script()
-        self.plans = self.planner.plans
+        self.planner = case.planner()
+        self.plan, self.plans = self.planner.plan, self.planner.plans
+        self.checkpoint = disk.path if disk else ""
         self.refusals = 0
+        self.struck: list[faults.Fault] = []
         self.rested = False
-        self.above: dict[LeaseId, LeaseId] = {}
-        """The lease of the task which opened the scatter of each, as far as leaders have had them.
-
-        Descendants may outlive a lease, and hold what is theirs within what it held."""
         self.stirred: set[int] = set()
         """Ranks where something has happened since the last check."""
         self.checked = 0
         """How many outcomes were."""
-        self.world = VirtualWorld(self.planner.size, self.clock, self.chance)
+        self.arrived: set[tuple[LeaseId, int]] = set()
+        """Chunks which have come to their ranks."""
+        self.reporters: dict[tuple[LeaseId, int], ExecutorId] = {}
+        """Which process has reported tasks of a chunk last."""
+        self.frozen: dict[int, list[Callable[[], None]]] = {}
+        """Ranks which do nothing now, and what they will hear when they wake."""
+        self.killed: set[int] = set()
+        self.hopeless = False
+        """Whether some task can't have the memory which it needs."""
+        self.shunned: set[int] = set()
+        """Ranks in quarantine."""
+        self._states: dict[int, frozenset[str]] = {}
+        self._left: set[int] = set()
+        delay = self.chance.choice([1e-5, 1e-4, 1e-4, 1e-2])
+        self.world = VirtualWorld(self.planner.size, self.clock, self.chance, delay)
+        self.strikes = strikes.Strikes(self, [f for f in case.faults() if f.session == session])
+        self.checks = Checks(self)
         self.agents = [self._agent(rank) for rank in range(self.planner.size)]
         self.world.on_arrival = self._receive
+        self._begin()
+
+    def _begin(self) -> None:
         for agent in self.agents:
-            node, memory = self._node_of(agent.transport.rank)
+            node, memory = self.node_of(agent.transport.rank)
             hello = Hello(host=f"node{node}", pid=1, memory=memory)
-            agent.transport.send(Rank(0), hello)
+            agent.transport.send(BROKER, hello)
         root = self.agents[0]
         root.script = VirtualScript(self.clock, Ear(self, root), self.plan, self)
-        self.strikes = self.chance.choice([0, 0, 1, 2])
-        """Processes killed through no fault of their tasks."""
-        for _ in range(self.strikes):
-            self.clock.at(self.chance.uniform(0, self.expected), self._strike)
-
-    @property
-    def expected(self) -> float:
-        """About how long the run takes."""
-        return 1e-3 + sum(plan.seconds for plan in self.plans) / self.world.size
+        if self.disk:
+            self.disk.on_write = partial(self.strikes.saw, faults.WRITING, 0, now=True)
+            self.disk.on_commit = partial(self.strikes.saw, faults.RECORDED, 0)
 
     @cached_property
     def broker(self) -> Broker:
@@ -116,7 +135,17 @@ class SimulatedRun:
         assert broker
         return broker
 
-    def _node_of(self, rank: int) -> tuple[int, int]:
+    @property
+    def living(self) -> list[Agent]:
+        """The agents which were not killed."""
+        return [agent for agent in self.agents if agent.transport.rank not in self.killed]
+
+    @property
+    def expected(self) -> float:
+        """About how long the run takes, seconds."""
+        return 1e-3 + sum(plan.seconds for plan in self.plans) / self.world.size
+
+    def node_of(self, rank: int) -> tuple[int, int]:
         for node, (ranks, memory) in enumerate(self.planner.nodes):
             if rank < ranks:
                 return node, memory
@@ -127,7 +156,8 @@ class SimulatedRun:
         transport = self.world.transports[rank]
         broker = None
         if rank == 0:
-            broker = Broker(transport, self.clock, lambda: None, self.planner.tokens)
+            recorder = {"open_recorder": self.disk.recorder_on(self.clock)} if self.disk else {}
+            broker = Broker(transport, self.clock, self._wake, self.planner.tokens, **recorder)
 
         def executors(agent: Agent) -> VirtualExecutors:
             return VirtualExecutors(self.clock, Ear(self, agent), self.plans, self)
@@ -135,26 +165,89 @@ class SimulatedRun:
         def here(agent: Agent) -> VirtualHere:
             return VirtualHere(agent.executors, Ear(self, agent), Rank(rank))
 
-        return Agent(transport, executors, self.clock, broker, here)
+        number, memory = self.node_of(rank)
+        node = Node(memory, self.planner.nodes[number][0])
+        return Agent(transport, executors, self.clock, broker, here, node)
+
+    # --- what ranks hear -------------------------------------------------------------------------
+
+    def do(self, rank: int, action: Callable[[], None]) -> None:
+        """Do something on a rank: now, or when it is not frozen any more, or never."""
+        if rank in self.frozen:
+            self.frozen[rank].append(action)
+        elif rank not in self.killed:
+            self.stirred.add(rank)
+            action()
+
+    def tell(self, rank: int, sender: str, message: Message, executor: ExecutorId) -> None:
+        """Tell an agent what one of its processes says."""
+
+        def action() -> None:
+            self.note(rank, sender, message)
+            if isinstance(message, TasksDone) and message.count:
+                self.reporters[message.lease, message.chunk] = executor
+                self.strikes.saw(faults.REPORTED, rank, executor)
+            self.agents[rank].heard(executor, message)
+
+        self.do(rank, action)
 
     def _receive(self, rank: Rank) -> None:
-        agent = self.agents[rank]
-        self.stirred.add(rank)
-        for sender, message in agent.transport.receive():
-            agent.take(sender, message)
+        self.do(rank, lambda: self._take_all(rank))
 
-    def _strike(self) -> None:
-        pool = self.chance.choice(self.agents).executors
-        assert isinstance(pool, VirtualExecutors)
-        if pool.alive:
-            pool.alive[self.chance.choice(sorted(pool.alive))].die(lost=True)
+    def _take_all(self, rank: Rank) -> None:
+        agent = self.agents[rank]
+        for sender, message in agent.transport.receive():
+            self.note(rank, f"rank {sender}", message)
+            self._look_at(rank, message)
+            agent.take(sender, message)
+        if agent.transport.lost:
+            agent.tick()
+
+    def _look_at(self, rank: Rank, message: Message) -> None:
+        match message:
+            case Lend(lease=lease):
+                self.checks.lent(lease)
+            case RunTasks(lease=lease, chunk=chunk):
+                self.arrived.add((lease, chunk))
+                self.strikes.saw(faults.GIVEN, rank)
+            case TasksDone() if message.count:
+                self.strikes.saw(faults.DELIVERED, rank)
+            case Refuse(scatter=scatter):
+                led = self.agents[rank].leading.scatters.get(scatter)
+                self.hopeless |= led is not None and led.origin is not None
+            case Shun(rank=shunned):
+                self.shunned.add(shunned)
+            case Hello():
+                self.strikes.saw(faults.STARTING, rank)
+            case Stop():
+                self.strikes.saw(faults.ENDING_RUN, rank)
+
+    def note(self, rank: int, sender: str, message: object) -> None:
+        """Keep what happens for whoever looks for the cause of a failure."""
+        if self.trace is not None:
+            said = described(message) if isinstance(message, Message) else str(message)
+            self.trace.append(f"{self.clock.now:12.6f} rank {rank} <- {sender}: {said}")
+
+    def _wake(self) -> None:
+        self.clock.after(0.0, lambda: self.do(0, self.agents[0].tick))
+
+    def bury(self) -> None:
+        """Take out the ranks which have died, whoever has killed them."""
+        for agent in self.living:
+            rank = agent.transport.rank
+            if agent.outcast:
+                self.world.kill(rank)
+            if rank in self.world.dead:
+                self.strikes.before_death(rank)
+                self.killed.add(rank)
+                self.shunned.discard(rank)
+                self.frozen.pop(rank, None)
+                agent.executors.close()
 
     # --- what tasks are told ---------------------------------------------------------------------
 
     def settled(self, scatter: ScatterPlan, outcomes: Settled) -> None:
         """Each task has its own result, or failed as it may."""
-        if not scatter.gives_up:
-            assert sorted(outcomes) == list(range(len(scatter.tasks))), "a task has no outcome"
         for index, outcome in outcomes.items():
             plan = scatter.tasks[index]
             self.checked += 1
@@ -164,17 +257,29 @@ class SimulatedRun:
                 assert KEPT.unpack(outcome.result)[1] == len(plan.result), "another's was kept"
             elif outcome.entry.state == DONE:
                 assert bytes(outcome.result) == plan.result, f"task {index} has another's result"
+            elif outcome.entry.state == STARVED:
+                assert self.may_starve(plan), f"plan {plan.number} can have the memory it needs"
             else:
                 assert outcome.entry.state == FAILED
                 assert self.may_fail(plan, scatter), f"plan {plan.number} failed without cause"
 
+    def all_settled(self, scatter: ScatterPlan, indices: set[int]) -> None:
+        """Each task has an outcome, of this session or an earlier one."""
+        if not scatter.gives_up:
+            assert indices == set(range(len(scatter.tasks))), "a task has no outcome"
+
     def may_fail(self, plan: Plan, scatter: ScatterPlan) -> bool:
         return (
-            plan.deaths + plan.failures > scatter.retries
+            plan.deaths + plan.failures + plan.kills > scatter.retries
             or plan.losses >= MAX_LOSSES
             or (plan.raises and plan.refusals > 0)
             or plan.spoiled
         )
+
+    def may_starve(self, plan: Plan) -> bool:
+        caps = [memory for _, memory in self.planner.nodes if memory]
+        too_much = bool(caps) and plan.memory > min(caps)
+        return any(plan.starved.values()) and (too_much or self.hopeless)
 
     def refused(self, scatter: ScatterPlan, reason: str) -> None:
         """Only what can't be is refused."""
@@ -182,166 +287,125 @@ class SimulatedRun:
         if "there are" in reason and "caches" in reason:
             assert scatter.previous
             return
+        assert scatter.needs.packed(), f"a scatter without needs is refused: {reason}"
+        if self.world.dead or self.shunned:
+            return  # there is less than there was
         assert self.planner.kind != NESTED, f"what could be placed is refused: {reason}"
         if self.planner.can_never_be(scatter.needs):
             assert "for ever" not in reason, f"it was not refused at once: {reason}"
-        assert scatter.needs.packed(), f"a scatter without needs is refused: {reason}"
 
-    # --- what must hold --------------------------------------------------------------------------
+    def safe_of(self, scatter: ScatterPlan) -> set[int]:
+        assert self.disk
+        indices = range(len(scatter.tasks))
+        return {index for index in indices if scatter.key(index) in self.disk.safe}
 
-    def check(self) -> None:
-        """What holds after each event."""
-        stirred, self.stirred = self.stirred, set()
-        if self.broker.exit_code is None and stirred:
-            if 0 in stirred:
-                check_scheduler(self.broker.scheduler)
-            if not self.world.under_way:
-                self.check_that_leaders_are_heard()
-        for rank in stirred:
-            agent = self.agents[rank]
-            for led in agent.leading.scatters.values():
-                check_scatter(led.machine)
-            self.check_member(agent)
-        if self.planner.constrained and stirred:
-            self.check_memory()
+    def found(self, scatter: ScatterPlan, results: dict[int, bytes], safe: set[int]) -> None:
+        """What was done before is not done again, and what is found is right."""
+        assert self.disk
+        for index, plan in enumerate(scatter.tasks):
+            key = scatter.key(index)
+            if index in results:
+                assert key in self.disk.durable, f"task {index} is found, and was not committed"
+                assert results[index] == plan.result, f"another's result is found for {index}"
+            else:
+                assert index not in safe, f"task {index} was done, and is done again"
 
-    def check_that_leaders_are_heard(self) -> None:
-        """While no message is on its way, the scheduler knows of all that waits anywhere."""
-        for agent in self.agents:
-            for led in agent.leading.scatters.values():
-                if not led.machine.abandoned:
-                    self.check_that_it_is_heard(led)
+    def is_safe(self, key: bytes) -> None:
+        """What was recorded before a question is on disk when that is answered."""
+        assert self.disk
+        assert key in self.disk.durable, "an answer came before what was to be on disk"
+        self.disk.safe.add(key)
 
-    def check_that_it_is_heard(self, led: Led) -> None:
-        demands, waiting = self.broker.scheduler.demands, led.machine.waiting
-        if not len(waiting):
-            return
-        assert led.scatter in demands, f"nobody knows of scatter {led.scatter}"
-        demand = demands[led.scatter]
-        assert demand.waits or not waiting.open, f"{waiting.open} tasks wait, and nobody knows"
-        here = {lease.rank for lease in led.machine.leases.values()}
-        for rank in waiting.pinned:
-            assert rank in here or rank in demand.pins, f"nobody knows what waits for rank {rank}"
+    def bereft(self) -> None:
+        """Kept data are gone, which can only be with their rank."""
+        assert self.world.dead, "kept data are gone, and their rank is there"
 
-    def check_member(self, agent: Agent) -> None:
-        """A rank has few stacks, and each process is in one place."""
-        member = agent.member
-        standing = [(e.lease, e.executor) for stack in member.stacks for e in stack]
-        assert sorted(standing) == sorted(member.entries), "an entry stands on no stack, or on two"
-        busy = {executor for _, executor in standing}
-        assert not busy & set(member.idle), "a busy process counts as idle"
-        for stack in member.stacks:
-            for below, above in pairwise(stack):
-                assert below.root != above.lease, "a lease stands on itself"
-        if len(member.stacks) > MAX_STACKS:
-            self.check_stacks(agent)
+    def unanswered(self) -> None:
+        """The checkpoint can't be asked, which only a broken disk explains."""
+        assert any(fault.kind == faults.BROKEN for fault in self.struck), "nobody answers"
 
-    def check_stacks(self, agent: Agent) -> None:
-        """Two stacks, two more above each gang, and tasks which must run in one process.
+    def plan_of(self, led: Led, index: int) -> Plan:
+        """Return the plan of a task which was not delivered yet."""
+        _, item = led.backlog.cut(index, 1)
+        packed = memoryview(bytes(item))
+        return self.plans[unpack(cut_key(packed)[1] if led.opening.keyed else packed).plan]
 
-        There may be one more where everything waits for what others hold, or where a rank was lent
-        before the broker heard of another stack; and where a task went that must run in one
-        process.
+    # --- the run ---------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Run to the end, and return the exit code.
+
+        Raises
+        ------
+        strikes.Crash
+            If the job dies.
         """
-        member, alive = agent.member, self.alive
-        gangs = sum(entry.executor == HERE for entry in member.entries.values())
-        most = MAX_STACKS * (1 + gangs) + 1 + (self.planner.cached > 0)
-        stacks = [
-            stack
-            for stack in member.stacks
-            # What belongs to an abandoned scatter is just being ended.
-            if any(alive.issuperset(entry.path) for entry in stack)
-            and not any(member.caching.get(entry.executor) for entry in stack)
-        ]
-        assert len(stacks) <= most, f"rank {agent.transport.rank} has {len(stacks)} stacks"
-
-    @property
-    def alive(self) -> set[ScatterId]:
-        """The scatters which were not given up."""
-        return {
-            scatter
-            for other in self.agents
-            for scatter, led in other.leading.scatters.items()
-            if not led.machine.abandoned
-        }
-
-    def check_memory(self) -> None:
-        """What leaders have in their hands fits on each node, by their own account.
-
-        What a descendant holds lies within what its ancestors hold, as far as that goes.
-        """
-        held: dict[int, Counter[LeaseId]] = {}
-        for agent in self.agents:
-            for led in agent.leading.scatters.values():
-                parent = led.entry.root if led.entry else NO_LEASE
-                for lease in led.machine.leases:
-                    if not is_own(lease):
-                        self.above[lease] = parent
-                needs = unpack_needs(led.opening.needs)
-                for lease in led.machine.leases if needs.memory else ():
-                    ranks, _ = led.cores[lease]
-                    for rank in ranks if needs.in_place else ranks[:1]:
-                        node, _ = self._node_of(rank)
-                        held.setdefault(node, Counter())[lease] += needs.memory
-        for node, leases in held.items():
-            total, cap = outermost(leases, self.above), self.planner.nodes[node][1]
-            assert not cap or total <= cap, f"node {node} has {cap} MiB, {total} are used"
-
-    def check_rest(self) -> None:
-        """What holds when the script has got all it wanted: nothing is left of its tasks."""
-        scheduler = self.broker.scheduler
-        assert not scheduler.leases, f"leases are out: {scheduler.leases}"
-        assert not len(scheduler.demands), (
-            f"the scheduler knows of {len(scheduler.demands)} scatters"
-        )
-        assert not scheduler.pins
-        assert scheduler.cores.free == len(scheduler.cores) == self.planner.size
-        for node in scheduler.cores.nodes:
-            assert node.memory.free == node.memory.cap, f"{node.name} has promised memory"
-        for store in scheduler.holdings.tokens.values():
-            assert store.free == store.cap, f"{store.name} are promised"
-        given_up = any(scatter.gives_up for scatter in self.planner.scatters)
-        if not (self.planner.faulty or self.strikes or self.refusals or given_up):
-            # Else a leader may have gone, or raised, before it knew what was kept for it.
-            assert not any(len(agent.keeping) for agent in self.agents), "data are kept for nobody"
-        stays = {scope.origin for scope in self.agents[0].leading._scopes.values()}
-        for agent in self.agents:
-            rank = agent.transport.rank
-            assert not agent.leading.scatters, f"rank {rank} leads something"
-            assert not agent.member.entries, f"rank {rank} has tasks"
-            for executor, scopes in agent.member.caching.items():
-                assert scopes <= stays, f"executor {executor} of rank {rank} keeps caches"
-            self.check_processes(agent, stays)
-
-    def check_processes(self, agent: Agent, stays: set[ScatterId]) -> None:
-        pool = agent.executors
-        assert isinstance(pool, VirtualExecutors)
-        for executor, process in pool.alive.items():
-            assert process.caches.keys() <= stays, f"{executor} keeps caches which nobody knows"
-            assert executor in agent.member.idle, f"{executor} has nothing to do, nobody knows"
-
-    def check_end(self) -> None:
-        """What holds when everything is over."""
-        assert self.broker.exit_code == 0, "the script never came to its end: deadlock"
-        for agent in self.agents:
-            assert agent.stop, f"rank {agent.transport.rank} was not told to stop"
-
-    def run(self) -> float:
-        """Run to the end, and return how long it took in simulated seconds."""
-        events, ended, tick = 0, 0.0, 0.0
-        while self.clock.step():
+        events, tick = 0, 0.0
+        while not self._is_over and self.clock.step():
             events += 1
             assert events < MAX_EVENTS, "it goes on for ever"
-            self.check()
+            self.strikes.saw(faults.STEP, events % self.planner.size)
+            if self.broker.oversight.draining.reason:
+                self.strikes.saw(faults.DRAINING, events % self.planner.size)
+            self._watch_states()
+            self.checks.check()
+            self.strikes.strike()
+            self.bury()
             if self.broker.exit_code is not None and not self.rested:
                 self.rested = True
-                self.check_rest()
-            if self.broker.exit_code is None:
-                ended = self.clock.now
-                if ended > tick + TICK:
-                    tick = ended
-                    for agent in self.agents:
-                        self.stirred.add(agent.transport.rank)
-                        agent.tick()
-        self.check_end()
-        return ended
+                self._end()
+            elif self.broker.exit_code is None and self.clock.now > tick + TICK:
+                tick = self.clock.now
+                self._tick()
+        self.checks.check_end()
+        assert self.broker.exit_code is not None
+        return self.broker.exit_code
+
+    def _watch_states(self) -> None:
+        for rank in self.stirred:
+            if rank in self.killed:
+                continue
+            states = rank_states(self.agents[rank])
+            for state in states - self._states.get(rank, frozenset()):
+                self.strikes.saw(state, rank)
+            self._states[rank] = states
+
+    def _tick(self) -> None:
+        for agent in self.living:
+            self.do(agent.transport.rank, agent.tick)
+
+    def _end(self) -> None:
+        if self.broker.exit_code == 0:
+            self.checks.check_rest()
+        self._go_on_ending()
+
+    def _go_on_ending(self) -> None:
+        """Do what the loop does while the run ends."""
+        for agent in self.living:
+            self.do(agent.transport.rank, partial(self._leave, agent))
+        if not self._is_over:
+            self.clock.after(LAST_TICKS, self._go_on_ending)
+
+    def _leave(self, agent: Agent) -> None:
+        agent.tick()
+        if agent.may_leave and agent.transport.rank not in self._left:
+            self._left.add(agent.transport.rank)
+            agent.say_goodbye()
+
+    @property
+    def _is_over(self) -> bool:
+        return self.rested and all(agent.released for agent in self.living)
+
+    def counts(self) -> Counter[str]:
+        """Return what idle cores were for."""
+        return self.checks.causes
+
+
+def described(message: Message) -> str:
+    """Write a message in short: without its parts, and without what is empty."""
+    facts = [
+        f"{field.name}={value.hex()[:6] if isinstance(value, bytes) else value}"
+        for field in fields(message)
+        if field.name != "parts" and (value := getattr(message, field.name))
+    ]
+    return f"{type(message).__name__}({', '.join(facts)})"

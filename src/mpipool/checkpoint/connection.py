@@ -5,18 +5,22 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from mpipool.checkpoint.claim import is_claimed
+from mpipool.checkpoint.damaged import Damaged, damage
 from mpipool.checkpoint.filesystem import shared_memory_works
 from mpipool.errors import CheckpointError
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 APPLICATION_ID: Final = 0x6D706970  # "mpip", in the file's header
 BUSY_TIMEOUT: Final = 10.0
 """Seconds for which a statement waits for another process's transaction."""
+_MISSING: Final = re.compile("^no such|^Could not decode")
 
 
 @contextlib.contextmanager
@@ -28,19 +32,30 @@ def sentences(path: str) -> Iterator[None]:
         raise CheckpointError(path, sentence(error)) from error
 
 
+_DISK: Final = (
+    "its disk does not do what it should ({}); look at its quota, and at what the system has logged"
+)
+_SENTENCES: Final = {
+    sqlite3.SQLITE_NOTADB: (
+        "it is not a run database; choose another path, or move this file away"
+    ),
+    sqlite3.SQLITE_FULL: "there is no space left for it ({}); make room",
+    sqlite3.SQLITE_BUSY: "another process keeps it locked ({}); end that one and try again",
+    sqlite3.SQLITE_READONLY: "it is read-only now ({}); see whether its file system has become so",
+    sqlite3.SQLITE_IOERR: _DISK,
+    sqlite3.SQLITE_CANTOPEN: _DISK,
+}  # fmt: skip
+
+
 def sentence(error: sqlite3.Error) -> str:
     """Say what an error of SQLite means for a run database, and what to do."""
-    match primary_code(error):
-        case sqlite3.SQLITE_NOTADB:
-            return "it is not a run database; choose another path, or move this file away"
-        case sqlite3.SQLITE_CORRUPT:
-            return f"it is damaged ({error}); restore a copy, or move it away and start anew"
-        case sqlite3.SQLITE_FULL:
-            return f"there is no space left for it ({error})"
-        case sqlite3.SQLITE_BUSY:
-            return f"another process keeps it locked ({error}); end that one and try again"
-        case _:
-            return f"it can't be used ({error})"
+    code, words = primary_code(error), str(error)
+    # Without a table or a column, or with text that is none, it is a database of ours no more.
+    if isinstance(error, Damaged) or code == sqlite3.SQLITE_CORRUPT or _MISSING.search(words):
+        return damage(words)
+    if code == sqlite3.SQLITE_IOERR:
+        words += f", {error.sqlite_errorname}"
+    return _SENTENCES.get(code, "it can't be used ({})").format(words)
 
 
 def primary_code(error: sqlite3.Error) -> int:
@@ -105,25 +120,55 @@ def leave(connection: sqlite3.Connection) -> None:
     connection.close()
 
 
-def connect_to_read(path: str) -> sqlite3.Connection:
+def connect_to_read(path: str, ours: int = 0) -> sqlite3.Connection:
     """Connect so that nothing is written, to a database which may be in use.
 
     A database with a log needs a file of shared memory beside it. In a folder where none can be
     made it is read as a file which nobody changes, if there is no log that would be missed.
     What a writer left half done when it was killed with a rollback journal must be rolled back by
-    the first who reads; that needs the right to write.
+    the first who reads; that needs the right to write. It is not done if the writer may live: where
+    locks tell nothing, SQLite takes each commit for one that was left.
+
+    Parameters
+    ----------
+    path : str
+        The database.
+    ours : int
+        The token which this process has claimed, if it has.
     """
     _require_file(path)
-    attempts = ["mode=ro"]
-    if os.path.exists(f"{path}-journal"):
-        attempts.append("mode=rw")
-    elif not os.path.exists(f"{path}-wal"):
-        attempts.append("mode=ro&immutable=1")
     with sentences(path):
-        for mode in attempts[:-1]:
-            with contextlib.suppress(sqlite3.OperationalError):
-                return _probed(path, mode)
-        return _probed(path, attempts[-1])
+        try:
+            return _probed(path, "mode=ro")
+        except sqlite3.OperationalError:
+            if os.path.exists(f"{path}-journal"):
+                return _rolled_back(path, ours)
+            if os.path.exists(f"{path}-wal"):
+                raise
+            return _probed(path, "mode=ro&immutable=1")
+
+
+def _rolled_back(path: str, ours: int) -> sqlite3.Connection:
+    if is_claimed(path, ours):
+        raise CheckpointError(
+            path,
+            "a run is in the middle of a write to it, or was killed there on a host which can't be"
+            " seen from here: try again, or start the run again",
+        )
+    return _probed(path, "mode=rw")
+
+
+def glance(path: str) -> int:
+    """Return the token of the last session, as far as that can be seen without a lock.
+
+    Nothing is rolled back, and a log is not read: it may have been another session since.
+    """
+    with contextlib.closing(_connect(path, "mode=ro&immutable=1")) as connection:
+        try:
+            (last,) = connection.execute("SELECT max(token) FROM session").fetchone()
+            return int(last or 0)
+        except (sqlite3.Error, TypeError, ValueError):  # new, or not to be used: others find out
+            return 0
 
 
 def is_new(connection: sqlite3.Connection) -> bool:
@@ -133,7 +178,7 @@ def is_new(connection: sqlite3.Connection) -> bool:
 
 
 def create_schema(connection: sqlite3.Connection) -> None:
-    """Make the tables, in the caller's transaction."""
+    """Make the tables and views, in the caller's transaction."""
     # Not by importlib.resources, which takes 1 MiB of rank 0's agent.
     script = Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
     # Not executescript, which commits first: killed here, the file must still be a new one.
@@ -146,23 +191,27 @@ def create_schema(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
 
-def require_format(connection: sqlite3.Connection, path: str) -> None:
-    """Refuse what is not a run database, or one from a newer mpipool."""
+def require_format(connection: sqlite3.Connection, path: str) -> int:
+    """Refuse what is not a run database, or one from a newer mpipool; return its version."""
     if _application(connection) != APPLICATION_ID:
         raise CheckpointError(path, "it is an SQLite database, but not one of a run")
-    version = int(read_meta(connection, "schema_version"))
+    stored = read_meta(connection, "schema_version")
+    if not re.fullmatch("[1-9][0-9]{0,8}", stored):
+        raise Damaged(f"its schema has the version {stored!r:.80}")
+    version = int(stored)
     if version > SCHEMA_VERSION:
         raise CheckpointError(
             path,
             f"it is from a newer mpipool (schema {version}, this one knows {SCHEMA_VERSION}):"
             " use that one",
         )
+    return version
 
 
 def read_meta(connection: sqlite3.Connection, key: str) -> str:
-    """Return one value of table ``meta``."""
-    (value,) = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-    return str(value)
+    """Return one value of table ``meta``; empty if there is none."""
+    row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    return "" if row is None else str(row[0])
 
 
 def _application(connection: sqlite3.Connection) -> int:

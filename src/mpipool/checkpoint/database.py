@@ -6,17 +6,22 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final, NamedTuple, Self
 
-from mpipool.checkpoint import configuration
-from mpipool.checkpoint.connection import file_at, leave
+from mpipool.checkpoint import configuration, rows
+from mpipool.checkpoint.claim import beat, remove_claim
+from mpipool.checkpoint.connection import file_at, leave, sentences
 from mpipool.checkpoint.opening import LOG, Request, Taken, acquire
-from mpipool.checkpoint.results import results_folder
+from mpipool.checkpoint.results import results_folder, sync_folder
+from mpipool.checkpoint.trust import Trust
 from mpipool.errors import CheckpointError, LockLost
 from mpipool.task import Record
 
-_INSERT: Final = f"INSERT INTO attempt VALUES ({', '.join('?' * (2 + len(Record._fields)))})"
+_COLUMNS: Final = ", ".join(rows.COLUMNS)
+_MARKS: Final = ", ".join("?" * len(rows.COLUMNS))
+_INSERT: Final = f"INSERT INTO attempt ({_COLUMNS}) VALUES ({_MARKS})"
+_SELECT: Final = f"SELECT {_COLUMNS} FROM attempt WHERE id = ?"
 
 
 class Found(NamedTuple):
@@ -25,12 +30,16 @@ class Found(NamedTuple):
     attempts: int
     """How many there were; the next one is this plus one."""
     state: str
-    """``done``, ``failed`` or ``lost``."""
+    """``done``, ``failed``, ``lost``, ``blocked`` or ``interrupted``."""
     result: bytes | None
     result_file: str | None
     """For `read_result`, in the checkpoint's `folder`."""
     outputs: list[str]
     """As they are stored: relative ones start at the database's folder."""
+    error: str | None = None
+    """Of what type it was, if it failed."""
+    peak_memory: int = 0
+    """KiB."""
 
 
 class Scatter(NamedTuple):
@@ -49,8 +58,8 @@ class Checkpoint:
     """A run database which this process holds. For one thread, the one that opened it.
 
     Every transaction first checks that the lock is still ours; if it is not, `LockLost` is raised
-    and nothing is written. Errors of the disk are raised as `sqlite3.OperationalError`; then the
-    transaction was undone, and can be made again.
+    and nothing is written. Errors of the disk are raised as `sqlite3.OperationalError` or
+    `OSError`; then the transaction was undone, and can be made again.
 
     Attributes
     ----------
@@ -65,6 +74,10 @@ class Checkpoint:
     def __init__(self, path: str, taken: Taken) -> None:
         self.path, self.folder = path, results_folder(path)
         self._connection, self.token, self._index, self._last_row, self._file = taken
+        self._renamed: set[str] = set()
+        """Folders with outputs of the transaction that is being made."""
+        self._placed: set[str] = set()
+        """Folders which are known to be on disk."""
 
     @classmethod
     def open(  # noqa: PLR0913 - independent, keyword-only, and each is needed once
@@ -75,6 +88,7 @@ class Checkpoint:
         command: str,
         ranks: int,
         take_over: bool = False,
+        group: str = "",
         wait: float = 10.0,
         on_wait: Callable[[str], None] = LOG.info,
     ) -> Self:
@@ -91,6 +105,8 @@ class Checkpoint:
             For the session's row.
         take_over : bool
             Take the lock from a run on another host, of which nobody can say whether it lives.
+        group : str
+            A Unix group whose members are trusted and may go on with the run.
         wait : float
             For how many seconds a live run on this host is given time to end.
         on_wait : callable
@@ -100,9 +116,12 @@ class Checkpoint:
         ------
         CheckpointLocked, CheckpointMismatch, CheckpointError
             If it can't be had; nothing was written to it.
+        UsageError
+            If there is no such group, or this user is none of its members.
         """
         full = os.path.abspath(path)
-        request = Request(configuration.canonical(config), command, ranks, take_over)
+        told = rows.storable(configuration.canonical(config)), rows.storable(command)
+        request = Request(*told, ranks, take_over, Trust.of(group))
         return cls(full, acquire(full, request, wait, on_wait))
 
     @contextmanager
@@ -116,6 +135,7 @@ class Checkpoint:
             self._connection.execute("BEGIN IMMEDIATE")
             self._require_lock()
             yield
+            self._sync_outputs()
             self._connection.execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:
@@ -123,12 +143,18 @@ class Checkpoint:
             self._last_row = last_row
             self._index.roll_back()
             raise
+        finally:
+            self._renamed.clear()
         self._index.commit()
 
     def append(self, records: Iterable[Record]) -> None:
         """Record finished attempts; drop those of keys which are done already."""
         with self.transaction():
-            self._connection.executemany(_INSERT, list(self._rows(records)))
+            appended = list(self._rows(records))
+            for row in appended:
+                if row[rows.OUTPUTS]:
+                    self._renamed |= self._output_folders(row[rows.OUTPUTS])
+            self._connection.executemany(_INSERT, appended)
 
     def reopen(self, digests: Iterable[bytes]) -> None:
         """Let these keys be done once more: what they had put out is missing."""
@@ -136,8 +162,15 @@ class Checkpoint:
             self._index.reopen(digest)
 
     def find(self, digests: Sequence[bytes]) -> list[Found | None]:
-        """Look up keys, in their order; None for those of which nothing is recorded."""
-        return [self._find(digest) for digest in digests]
+        """Look up keys, in their order; None for those of which nothing is recorded.
+
+        Raises
+        ------
+        CheckpointError
+            If what stands there is not what was written.
+        """
+        with sentences(self.path):
+            return [self._find(digest) for digest in digests]
 
     def open_scatter(self, scatter: Scatter) -> None:
         """Record that a scatter began; or, given again, how many tasks it has by now."""
@@ -145,7 +178,7 @@ class Checkpoint:
             self._connection.execute(
                 "INSERT INTO scatter VALUES (?, ?, ?, ?, ?, ?, ?, NULL)"
                 " ON CONFLICT DO UPDATE SET tasks = excluded.tasks",
-                (self.token, *scatter),
+                (self.token, *scatter._replace(stage=rows.storable(scatter.stage))),
             )
 
     def close_scatter(self, scatter: int, closed: float) -> None:
@@ -168,6 +201,7 @@ class Checkpoint:
         """Say that this run lives."""
         with self.transaction():
             self._connection.execute("UPDATE lock SET heartbeat = ?", (now,))
+        beat(self.path, self.token)
 
     def end(self, state: str) -> None:
         """Give the lock back and end the session in this state."""
@@ -185,6 +219,7 @@ class Checkpoint:
             leave(self._connection)
         else:
             self._connection.close()
+        remove_claim(self.path, self.token)
 
     def require_in_place(self) -> None:
         """Make sure that what is written still goes to the file at our path.
@@ -223,22 +258,52 @@ class Checkpoint:
                 self.path, f"the run was taken over (its lock is held by {by}); this one stops"
             )
 
-    def _rows(self, records: Iterable[Record]) -> Iterator[tuple[object, ...]]:
+    def _rows(self, records: Iterable[Record]) -> Iterator[tuple[Any, ...]]:
         for record in records:
             if self._index.take(record, self._last_row + 1):
                 self._last_row += 1
-                yield (self._last_row, self.token, *record)
+                yield rows.stored(self._last_row, self.token, record)
             else:
                 LOG.info(
                     "%s: dropped %s attempt %d of %s, which is done already",
                     self.path, record.state, record.attempt, record.data_id,
                 )  # fmt: skip
 
+    def _output_folders(self, outputs: str) -> set[str]:
+        where = os.path.dirname(self.path)
+        return {os.path.join(where, os.path.dirname(output)) for output in json.loads(outputs)}
+
+    def _sync_outputs(self) -> None:
+        """Have outputs under their names on disk before it stands there that they are.
+
+        After a power failure a task would else count as done beside an older file of that name.
+        """
+        for folder in self._renamed:
+            with suppress(FileNotFoundError):  # somebody has removed it, and them: resume looks
+                self._sync_new_folders(folder)
+                sync_folder(folder)
+
+    def _sync_new_folders(self, folder: str) -> None:
+        """Have a folder below that of the database in those above it on disk, once."""
+        where = os.path.dirname(self.path)
+        while folder.startswith(f"{where}/") and folder not in self._placed:
+            above = os.path.dirname(folder)
+            sync_folder(above)
+            self._placed.add(folder)
+            folder = above
+
     def _find(self, digest: bytes) -> Found | None:
         place = self._index.find(digest)
         if place is None:
             return None
-        state, result, result_file, outputs = self._connection.execute(
-            "SELECT state, result, result_file, outputs FROM attempt WHERE id = ?", (place.row,)
-        ).fetchone()
-        return Found(place.attempts, state, result, result_file, json.loads(outputs or "[]"))
+        row = self._connection.execute(_SELECT, (place.row,)).fetchone()
+        *checked, row_check, result = row or (place.row, b"", None)
+        rows.require_sound(checked, row_check)
+        found = dict(zip(rows.CHECKED, checked, strict=True))
+        if found["digest"] != digest:
+            raise rows.damaged(place.row)
+        rows.require_sound_result(place.row, result, found["result_check"])
+        outputs = json.loads(found["outputs"] or "[]")
+        state, kept = found["state"], found["result_file"]
+        peak = found["peak_memory"]
+        return Found(place.attempts, state, result, kept, outputs, found["error"], peak)

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from mpipool.checkpoint.damaged import Damaged, typed
+
 Liveness = Literal["live", "dead", "unknown"]
 
 
@@ -40,7 +42,10 @@ class Holder:
             return "dead"  # with the machine
         if namespace != _namespace():
             return "unknown"  # in another container, where our PIDs mean nothing
-        return "live" if _start(self.pid) == start else "dead"
+        found = _start(self.pid)
+        if not found and _is_hidden(self.pid):
+            return "unknown"  # a colleague's, where /proc shows everybody only his own
+        return "live" if found == start else "dead"
 
     def describe(self, *, gone: bool = False) -> str:
         """Say who it is, for a message."""
@@ -51,7 +56,10 @@ class Holder:
 
 def moment(when: float) -> str:
     """Write a time for people."""
-    return datetime.fromtimestamp(when).astimezone().isoformat(sep=" ", timespec="seconds")
+    try:
+        return datetime.fromtimestamp(when).astimezone().isoformat(sep=" ", timespec="seconds")
+    except (OverflowError, OSError, ValueError):  # from a damaged row
+        return f"{when:g} s after 1970"
 
 
 def this_process(token: int) -> Holder:
@@ -72,14 +80,19 @@ def read_holder(connection: sqlite3.Connection) -> Holder | None:
     row = connection.execute(
         "SELECT token, host, pid, process, started, batch_job, heartbeat FROM lock"
     ).fetchone()
-    return None if row is None else Holder(*row)
+    if row is None:
+        return None
+    (row,) = typed([row], int, str, int, str, float, str, float)
+    holder = Holder(*row)
+    if holder.process.count("/") != 2:
+        raise Damaged(f"the lock's process is {holder.process!r:.80}")
+    return holder
 
 
 def last_heard(connection: sqlite3.Connection, token: int, heartbeat: float = 0.0) -> float:
     """Return when a session was last heard of: a sign of life, or the end of a task."""
-    (last,) = connection.execute(
-        "SELECT max(finished) FROM attempt WHERE session = ?", (token,)
-    ).fetchone()
+    found = connection.execute("SELECT max(finished) FROM attempt WHERE session = ?", (token,))
+    ((last,),) = typed(found, float | None)
     return max(heartbeat, last or 0.0)
 
 
@@ -107,6 +120,16 @@ def _namespace() -> str:
         return os.readlink("/proc/self/ns/pid")
     except OSError:
         return ""
+
+
+def _is_hidden(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _start(pid: int) -> str:

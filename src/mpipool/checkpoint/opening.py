@@ -15,12 +15,14 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from mpipool.checkpoint import configuration
+from mpipool.checkpoint.claim import claim, remove_claim, remove_claims
 from mpipool.checkpoint.connection import (
     SCHEMA_VERSION,
     connect_to_read,
     connect_to_write,
     create_schema,
     file_at,
+    glance,
     is_new,
     read_meta,
     require_format,
@@ -28,7 +30,9 @@ from mpipool.checkpoint.connection import (
     start_log,
     sync_commits,
 )
+from mpipool.checkpoint.damaged import Damaged, typed
 from mpipool.checkpoint.index import KeyIndex
+from mpipool.checkpoint.judge import Judge
 from mpipool.checkpoint.lock import (
     Holder,
     last_heard,
@@ -36,11 +40,17 @@ from mpipool.checkpoint.lock import (
     this_process,
     write_holder,
 )
+from mpipool.checkpoint.migration import copy_name, migrate
+from mpipool.checkpoint.place import prepare, remove_empty
 from mpipool.checkpoint.results import remove_leftovers, results_folder
-from mpipool.checkpoint.trust import require_trusted
-from mpipool.errors import CheckpointError, CheckpointLocked, CheckpointMismatch
+from mpipool.checkpoint.rows import CHECKS_SINCE, SELECT_CHECKED, require_sound
+from mpipool.checkpoint.trust import Trust
+from mpipool.errors import CheckpointLocked, CheckpointMismatch
 
 LOG: Final = logging.getLogger("mpipool.checkpoint")
+CHECKED_UP_TO: Final = 256 << 20
+"""Bytes, for which it takes a few seconds. Of a larger database it is seen later what is damaged:
+of each row when it is used."""
 _POLL: Final = 0.1  # s between looks at a lock whose holder may be dying
 
 
@@ -52,6 +62,7 @@ class Request(NamedTuple):
     command: str
     ranks: int
     take_over: bool
+    trust: Trust
 
 
 class Taken(NamedTuple):
@@ -65,84 +76,65 @@ class Taken(NamedTuple):
     """From `file_at`."""
 
 
+class _Begun(NamedTuple):
+    token: int
+    keys: KeyIndex
+    last_row: int
+
+
 def acquire(path: str, request: Request, wait: float, on_wait: Callable[[str], None]) -> Taken:
     """Take the lock of a database, which is made if there is none."""
-    made = _prepare(path)
+    made = prepare(path, request.trust)
     try:
         return _acquire(path, request, wait, on_wait)
     except BaseException:
         if made:
-            _remove_empty(path)
+            remove_empty(path)
         raise
 
 
 def _acquire(path: str, request: Request, wait: float, on_wait: Callable[[str], None]) -> Taken:
     deadline, told = time.monotonic() + wait, False
+    judge = Judge(path, request.take_over)
     while True:
-        holder = _inspect(path, request)
-        if holder is None:
-            taken = _take(path, request)
-            if taken is not None:
-                return taken
-            continue  # somebody was faster: look who
+        found = _claim_and_take(path, request, judge)
+        if isinstance(found, Taken):
+            return found
         if time.monotonic() >= deadline:
             raise CheckpointLocked(
-                path, f"a live run holds it ({holder.describe()}): wait for it, or end it first"
+                path, f"a live run holds it ({found.describe()}): wait for it, or end it first"
             )
         if not told:
-            on_wait(f"{path} is held by {holder.describe()}; waiting up to {wait:g} s for it")
+            on_wait(f"{path} is held by {found.describe()}; waiting up to {wait:g} s for it")
             told = True
         time.sleep(_POLL)
 
 
-def _prepare(path: str) -> bool:
-    """Make an empty file, or refuse what can't be a database of this user; return if it's made."""
-    folder = os.path.dirname(path)
-    if not os.path.isdir(folder):
-        raise CheckpointError(path, f"the folder {folder} does not exist")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise CheckpointError(path, f"the folder {folder} is not writable")
-    if os.path.lexists(path) and not os.path.isfile(path):
-        raise CheckpointError(path, "it is not a file")
-    _require_all_trusted(path)
+def _claim_and_take(path: str, request: Request, judge: Judge) -> Taken | Holder:
+    """Take the lock, or return who has it now; of a live run not even the database is touched."""
+    token = claim(path, glance(path) + 1, judge.lives)
+    if isinstance(token, Holder):
+        return token
+    claimed = [token]
+    found: Taken | Holder | None = None
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-        return True
-    except FileExistsError:
-        pass
-    except OSError as error:
-        raise CheckpointError(path, f"it can't be made ({error.strerror})") from error
-    if not os.access(path, os.R_OK | os.W_OK):
-        raise CheckpointError(path, "you may not write to it")
-    return False
+        found = _inspect(path, request, judge, token) or _take(path, request, judge, claimed)
+    finally:
+        kept = found.token if isinstance(found, Taken) else 0
+        for other in claimed:
+            if other != kept:
+                remove_claim(path, other)
+    return found
 
 
-def _remove_empty(path: str) -> None:
-    """Remove the file which we made, if nothing was put into it."""
-    # Should another run be about to use it, that one notices at its next sign of life.
-    with contextlib.suppress(OSError):
-        if os.path.getsize(path) == 0:
-            os.unlink(path)
-
-
-def _require_all_trusted(path: str) -> None:
-    """Look at the journals too: what they hold becomes the database's content."""
-    folder = results_folder(path)
-    for name in (path, f"{path}-wal", f"{path}-journal", f"{path}-shm", folder):
-        if os.path.exists(name):
-            require_trusted(name)
-    if os.path.exists(folder) and not os.path.isdir(folder):
-        raise CheckpointError(path, f"{folder} is in the way of the folder for large results")
-
-
-def _inspect(path: str, request: Request) -> Holder | None:
+def _inspect(path: str, request: Request, judge: Judge, token: int) -> Holder | None:
     """Read what is there; return the live holder if there is one."""
-    with contextlib.closing(connect_to_read(path)) as connection, sentences(path):
-        return None if is_new(connection) else _require_ours(connection, path, request)
+    with contextlib.closing(connect_to_read(path, token)) as connection, sentences(path):
+        return None if is_new(connection) else _require_ours(connection, path, request, judge)
 
 
-def _take(path: str, request: Request) -> Taken | None:
-    """Take the lock; None if somebody else has it now."""
+def _take(path: str, request: Request, judge: Judge, claimed: list[int]) -> Taken | Holder:
+    """Take the lock, or return who has it now."""
     # Looked at before it is opened: if it is replaced in between, that is noticed later.
     file = file_at(path)
     with sentences(path):
@@ -150,21 +142,71 @@ def _take(path: str, request: Request) -> Taken | None:
         try:
             sync_commits(connection, path)
             connection.execute("BEGIN IMMEDIATE")
-            if is_new(connection):
-                _create(connection, request)
-            elif _require_ours(connection, path, request) is not None:
+            found = _begin(connection, path, request, judge, claimed)
+            if isinstance(found, Holder):
                 connection.close()
-                return None
-            index, last_row = _load(connection)  # first: a damaged table must not leave us locked
-            token = _begin_session(connection, path, request)
-            connection.execute("COMMIT")
+                return found
             start_log(connection, path)
         except BaseException:
             connection.close()
             raise
     with contextlib.suppress(OSError):
         remove_leftovers(results_folder(path))
-    return Taken(connection, token, index, last_row, file)
+        remove_claims(path, found.token)
+    return Taken(connection, *found, file)
+
+
+def _begin(
+    connection: sqlite3.Connection, path: str, request: Request, judge: Judge, claimed: list[int]
+) -> _Begun | Holder:
+    """Begin a session in a transaction, and commit it; or return who has the database.
+
+    Its token is the last that was claimed; if it is used already, a later one is claimed too.
+    """
+    if is_new(connection):
+        _create(connection, request)
+    elif found := _require_ours(connection, path, request, judge):
+        return found
+    else:
+        last = _last_token(connection)
+        if last >= claimed[-1]:  # there was a session in the log, or since
+            later = claim(path, last + 1, judge.lives)
+            if isinstance(later, Holder):
+                return later
+            claimed.append(later)
+        _bring_up_to_date(connection, path)
+    index, last_row = _load(connection)  # first: a damaged table must not leave us locked
+    _begin_session(connection, path, request, claimed[-1])
+    connection.execute("COMMIT")
+    return _Begun(claimed[-1], index, last_row)
+
+
+def _last_token(connection: sqlite3.Connection) -> int:
+    ((last,),) = typed(connection.execute("SELECT coalesce(max(token), 0) FROM session"), int)
+    return int(last)
+
+
+def _bring_up_to_date(connection: sqlite3.Connection, path: str) -> None:
+    """Refuse a damaged database, and rewrite one of an older schema."""
+    version = require_format(connection, path)
+    if os.path.getsize(path) <= CHECKED_UP_TO:
+        _require_sound(connection, version)
+    if version < SCHEMA_VERSION:
+        migrate(connection, path, version)
+        LOG.info(
+            "%s: brought from schema %d to %d; as it was it is kept as %s",
+            path, version, SCHEMA_VERSION, copy_name(path, version),
+        )  # fmt: skip
+
+
+def _require_sound(connection: sqlite3.Connection, version: int) -> None:
+    """Read all but results, which are looked at when they are used."""
+    (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if found != "ok":
+        raise Damaged(str(found).replace("\n", " "))
+    if version >= CHECKS_SINCE:
+        for *row, row_check in connection.execute(SELECT_CHECKED):
+            require_sound(row, row_check)
 
 
 def _load(connection: sqlite3.Connection) -> tuple[KeyIndex, int]:
@@ -177,20 +219,14 @@ def _load(connection: sqlite3.Connection) -> tuple[KeyIndex, int]:
     return index, int(last)
 
 
-def _require_ours(connection: sqlite3.Connection, path: str, request: Request) -> Holder | None:
+def _require_ours(
+    connection: sqlite3.Connection, path: str, request: Request, judge: Judge
+) -> Holder | None:
     """Refuse a database which is not this run's; return its live holder, if it has one."""
     require_format(connection, path)
     _require_config(connection, path, request.config)
     holder = read_holder(connection)
-    liveness = "dead" if holder is None else holder.liveness()
-    if holder is not None and liveness == "unknown" and not request.take_over:
-        raise CheckpointLocked(
-            path,
-            f"a run that can't be seen from here holds it ({holder.describe()}; last heard of"
-            f" {max(0.0, time.time() - holder.heartbeat):.0f} s ago): end it, or if it is surely"
-            " dead start again with --take-over (in a script of your own, Pool(take_over=True))",
-        )
-    return holder if liveness == "live" else None
+    return holder if holder is not None and judge.lives(holder) else None
 
 
 def _require_config(connection: sqlite3.Connection, path: str, config: str) -> None:
@@ -215,9 +251,8 @@ def _create(connection: sqlite3.Connection, request: Request) -> None:
     connection.executemany("INSERT INTO meta VALUES (?, ?)", values.items())
 
 
-def _begin_session(connection: sqlite3.Connection, path: str, request: Request) -> int:
+def _begin_session(connection: sqlite3.Connection, path: str, request: Request, token: int) -> None:
     """Write the lock and the session's row, and the end of a session that was killed."""
-    (last,) = connection.execute("SELECT coalesce(max(token), 0) FROM session").fetchone()
     former = read_holder(connection)
     if former is not None:
         LOG.info("%s: taken over from a run that died (%s)", path, former.describe())
@@ -226,7 +261,7 @@ def _begin_session(connection: sqlite3.Connection, path: str, request: Request) 
             "UPDATE session SET state = 'killed', ended = ? WHERE token = ?",
             (heard, former.token),
         )
-    holder = this_process(int(last) + 1)
+    holder = this_process(token)
     write_holder(connection, holder)
     connection.execute(
         "INSERT INTO session VALUES (?, ?, NULL, ?, ?, ?, ?, 'running')",
@@ -235,4 +270,3 @@ def _begin_session(connection: sqlite3.Connection, path: str, request: Request) 
             request.ranks, request.command,
         ),
     )  # fmt: skip
-    return holder.token

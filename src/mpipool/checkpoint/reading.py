@@ -17,8 +17,16 @@ from dataclasses import dataclass, fields
 from typing import Any, Final, Literal
 
 from mpipool.checkpoint import lock
-from mpipool.checkpoint.connection import connect_to_read, is_new, require_format, sentences
+from mpipool.checkpoint.connection import (
+    connect_to_read,
+    is_new,
+    read_meta,
+    require_format,
+    sentences,
+)
+from mpipool.checkpoint.damaged import Damaged, typed
 from mpipool.checkpoint.lock import Holder, read_holder
+from mpipool.checkpoint.rows import CHECKS_SINCE, SELECT_CHECKED, require_sound
 from mpipool.errors import CheckpointError
 
 _PAGE: Final = 500  # rows per statement
@@ -37,7 +45,7 @@ class StoredRecord:
     data_id: Any
     """A JSON value, as a rule a dict; None for tasks without key."""
     state: str
-    """``done``, ``failed`` or ``lost``."""
+    """``done``, ``failed``, ``lost``, ``blocked`` or ``interrupted``."""
     rank: int
     host: str
     """Empty if it was not recorded."""
@@ -134,12 +142,17 @@ def read_records(
 
 def _page(connection: sqlite3.Connection, rows: array[int]) -> list[tuple[Any, ...]]:
     columns, marks = ", ".join(StoredRecord.__slots__), ", ".join("?" * len(rows))
+    if int(read_meta(connection, "schema_version")) >= CHECKS_SINCE:
+        for *row, row_check in connection.execute(f"{SELECT_CHECKED} WHERE id IN ({marks})", rows):
+            require_sound(row, row_check)
     found = {
         number: values
         for number, *values in connection.execute(
             f"SELECT id, {columns} FROM record WHERE id IN ({marks})", rows
         )
     }
+    if len(found) < len(rows):
+        raise Damaged("table attempt does not have the rows which it lists")
     return [tuple(found[row]) for row in rows]
 
 
@@ -149,10 +162,19 @@ def _by_data_id(rows: list[tuple[int, str, str | None, int, int]], stages: list[
 
     def place(row: tuple[int, str, str | None, int, int]) -> tuple[Any, ...]:
         number, stage, data_id, scatter, task = row
-        identity = _comparable(json.loads(data_id)) if data_id else ()
+        identity = _comparable(_parsed(data_id)) if data_id else ()
         return places.get(stage, len(places)), stage, not data_id, identity, scatter, task, number
 
-    return array("q", (row[0] for row in sorted(rows, key=place)))
+    every = typed(rows, int, str, str | None, int, int)
+    return array("q", (row[0] for row in sorted(every, key=place)))
+
+
+def _parsed(text: Any) -> Any:
+    """Read JSON from a row that may have no checksum."""
+    try:
+        return json.loads(text)
+    except (TypeError, ValueError, RecursionError):
+        raise Damaged(f"{text!r:.80} stands where JSON is expected") from None
 
 
 def _comparable(value: Any) -> tuple[Any, ...]:
@@ -177,11 +199,14 @@ def counts(path: str | os.PathLike[str]) -> list[StageCount]:
     with opened(path) as connection:
         finished = {
             (stage, state): count
-            for stage, state, count in connection.execute(
-                "SELECT stage, state, count(*) FROM latest GROUP BY stage, state"
+            for stage, state, count in typed(
+                connection.execute(
+                    "SELECT stage, state, count(*) FROM latest GROUP BY stage, state"
+                ),
+                str, str, int,
             )
-        }
-        unfinished = dict(connection.execute(_UNFINISHED).fetchall())
+        }  # fmt: skip
+        unfinished = dict(typed(connection.execute(_UNFINISHED), str, int))
         stages = _stages(connection)
     stages += sorted({stage for stage, _ in finished} - set(stages))
     return [
@@ -197,7 +222,7 @@ def counts(path: str | os.PathLike[str]) -> list[StageCount]:
 
 def _stages(connection: sqlite3.Connection) -> list[str]:
     order = connection.execute("SELECT stage FROM scatter GROUP BY stage ORDER BY min(opened)")
-    return [stage for (stage,) in order]
+    return [stage for (stage,) in typed(order, str)]
 
 
 # Attempts are summed in one pass: there is no index with which to look up one scatter's.
@@ -206,7 +231,8 @@ def _stages(connection: sqlite3.Connection) -> list[str]:
 _UNFINISHED: Final = """
 WITH ended AS (
     SELECT scatter, count(DISTINCT task) AS tasks FROM attempt
-    WHERE session = (SELECT max(token) FROM session) AND state NOT IN ('lost', 'blocked')
+    WHERE session = (SELECT max(token) FROM session)
+    AND state NOT IN ('lost', 'blocked', 'interrupted')
     GROUP BY scatter
 ), missing AS (
     SELECT s.id, s.parent, s.stage, s.closed, max(0, s.tasks - coalesce(e.tasks, 0)) AS tasks
@@ -224,7 +250,13 @@ def sessions(path: str | os.PathLike[str]) -> list[StoredSession]:
     names = [field.name for field in fields(StoredSession)]
     with opened(path) as connection:
         rows = connection.execute(f"SELECT {', '.join(names)} FROM session ORDER BY token")
-        return [StoredSession(**dict(zip(names, row, strict=True))) for row in rows]
+        every = [
+            StoredSession(**dict(zip(names, row, strict=True)))
+            for row in typed(rows, int, float, float | None, str, int, int, str, str)
+        ]
+        if not every:
+            raise Damaged("it has no session")
+        return every
 
 
 def holder(path: str | os.PathLike[str]) -> Holder | None:
@@ -235,14 +267,12 @@ def holder(path: str | os.PathLike[str]) -> Holder | None:
 
 def last_heard(path: str | os.PathLike[str]) -> float:
     """Read when the last session was last heard of: its end, a sign of life, the end of a task."""
+    last = sessions(path)[-1]
+    if last.ended is not None:
+        return last.ended
     with opened(path) as connection:
-        token, started, ended = connection.execute(
-            "SELECT token, started, ended FROM session ORDER BY token DESC LIMIT 1"
-        ).fetchone()
-        if ended is not None:
-            return float(ended)
         held = read_holder(connection)
-        return lock.last_heard(connection, token, held.heartbeat if held else started)
+        return lock.last_heard(connection, last.token, held.heartbeat if held else last.started)
 
 
 @contextmanager
@@ -258,8 +288,8 @@ def opened(path: str | os.PathLike[str]) -> Iterator[sqlite3.Connection]:
 
 def _stored(row: tuple[Any, ...], folder: str) -> StoredRecord:
     values = dict(zip(StoredRecord.__slots__, row, strict=True))
-    values["data_id"] = json.loads(values["data_id"]) if values["data_id"] else None
-    values["metrics"] = json.loads(values["metrics"] or "{}")
-    outputs = json.loads(values["outputs"] or "[]")
+    values["data_id"] = _parsed(values["data_id"]) if values["data_id"] else None
+    values["metrics"] = _parsed(values["metrics"] or "{}")
+    outputs = _parsed(values["outputs"] or "[]")
     values["outputs"] = [os.path.join(folder, output) for output in outputs]
     return StoredRecord(**values)

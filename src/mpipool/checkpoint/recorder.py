@@ -19,7 +19,7 @@ from typing import Any, Final, Self, TypeVar
 
 from mpipool.checkpoint.connection import sentence
 from mpipool.checkpoint.database import Checkpoint, Scatter
-from mpipool.errors import CheckpointError, MpipoolError
+from mpipool.errors import CheckpointError
 from mpipool.task import Record
 
 T = TypeVar("T")
@@ -137,6 +137,15 @@ class Recorder:
         """How many records are not yet on disk."""
         return self._taken - self._committed
 
+    @property
+    def loss(self) -> str:
+        """What is not on disk though the run ends, in a sentence."""
+        reason = self.failure or f"the disk does not answer ({self.trouble or 'it is slow'})"
+        return (
+            f"{self.backlog} finished tasks are not recorded, and are run again when the run is"
+            f" started again: {reason}"
+        )
+
     def append(self, records: Iterable[Record]) -> None:
         """Record finished attempts."""
         kept = list(records)
@@ -251,7 +260,7 @@ class Recorder:
                 self._write(checkpoint, batch)
                 self.trouble = None
                 return
-            except sqlite3.OperationalError as error:
+            except (sqlite3.OperationalError, OSError) as error:
                 checkpoint.require_in_place()
                 if not left:
                     raise
@@ -269,10 +278,11 @@ class Recorder:
                     written += len(entry.records)
         self._committed += written
 
-    def _complain(self, path: str, error: sqlite3.Error) -> None:
+    def _complain(self, path: str, error: sqlite3.Error | OSError) -> None:
+        said = _sentence(error)
         if self.trouble is None:
-            LOG.warning("%s: %s; trying again, nothing is lost so far", path, sentence(error))
-        self.trouble = sentence(error)
+            LOG.warning("%s: %s; trying again, nothing is lost so far", path, said)
+        self.trouble = said
 
     def _answer(self, checkpoint: Checkpoint, asked: _Asked) -> None:
         try:
@@ -303,9 +313,15 @@ class Recorder:
 
 
 def _as_ours(path: str, error: Exception) -> Exception:
-    """Give an error of SQLite the words for it; others are bugs, and stay what they are."""
-    if isinstance(error, sqlite3.Error) and not isinstance(error, MpipoolError):
-        made = CheckpointError(path, sentence(error))
+    """Give an error of the disk the words for it; others are bugs, and stay what they are."""
+    if isinstance(error, sqlite3.Error | OSError):
+        made = CheckpointError(path, _sentence(error))
         made.__cause__ = error
         return made
     return error
+
+
+def _sentence(error: sqlite3.Error | OSError) -> str:
+    if isinstance(error, sqlite3.Error):
+        return sentence(error)
+    return f"{error.filename or 'a file'} can't be put on disk ({error.strerror})"

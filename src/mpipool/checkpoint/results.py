@@ -6,15 +6,18 @@ Used by executors, so it imports next to nothing.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
+import stat
 from typing import Final
 
-from mpipool.checkpoint.trust import require_trusted
+from mpipool.checkpoint.trust import ALONE, Trust
 from mpipool.errors import CheckpointError
 
 FOLDER: Final = "results"
 """Name of the folder, beside the database."""
+_AGAIN: Final = "remove the file, and the next start runs its task again"
 
 
 def results_folder(database: str | os.PathLike[str]) -> str:
@@ -43,27 +46,48 @@ def publish_result(folder: str, name: str, data: bytes | bytearray | memoryview)
     -------
     str
         ``name:size:sha256``, for the record.
-    """
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    # A name of its own: an executor of a run that is just dying may be writing the same attempt.
-    from tempfile import mkstemp  # 1 MiB, which rank 0's agent never needs
 
-    descriptor, temporary = mkstemp(prefix=f"{name}.", suffix=".tmp", dir=folder)
+    Raises
+    ------
+    CheckpointError
+        If it can't be written.
+    """
     try:
-        with open(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(descriptor)
-        os.rename(temporary, os.path.join(folder, name))
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-    _sync_folder(folder)
+        _write(folder, name, data)
+    except OSError as error:
+        raise CheckpointError(
+            os.path.join(folder, name),
+            f"the task's result can't be put on disk ({error.strerror}); make that possible and"
+            " start the run again",
+        ) from error
     return f"{name}:{memoryview(data).nbytes}:{hashlib.sha256(data).hexdigest()}"
 
 
-def read_result(folder: str, spec: str) -> bytes:
+def _write(folder: str, name: str, data: bytes | bytearray | memoryview) -> None:
+    if not os.path.isdir(folder):
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        sync_folder(os.path.dirname(folder))
+    # A name of its own: an executor of a run that is just dying may be writing the same attempt.
+    from tempfile import mkstemp  # 1 MiB, which rank 0's agent never needs
+
+    descriptor, there = mkstemp(prefix=f"{name}.", suffix=".tmp", dir=folder)
+    try:
+        with open(descriptor, "wb") as file:
+            if os.stat(folder).st_mode & stat.S_IWGRP:  # a group shares the run
+                os.fchmod(descriptor, 0o660)
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+        os.rename(there, os.path.join(folder, name))
+        there = os.path.join(folder, name)
+        sync_folder(folder)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(there)
+        raise
+
+
+def read_result(folder: str, spec: str, trust: Trust = ALONE) -> bytes:
     """Read a result that `publish_result` wrote.
 
     Raises
@@ -74,16 +98,20 @@ def read_result(folder: str, spec: str) -> bytes:
     name, size, checksum = _parse(folder, spec)
     path = os.path.join(folder, name)
     try:
-        require_trusted(folder)
+        trust.require(folder)
         with open(path, "rb") as file:
-            require_trusted(path, os.fstat(file.fileno()))
+            trust.require(path, os.fstat(file.fileno()))
             data = file.read()
     except OSError as error:
         raise CheckpointError(path, f"the result can't be read ({error.strerror})") from error
     if len(data) != size:
-        raise CheckpointError(path, f"the result has {len(data)} bytes, the record says {size}")
+        raise CheckpointError(
+            path, f"the result has {len(data)} bytes, the record says {size}; {_AGAIN}"
+        )
     if hashlib.sha256(data).hexdigest() != checksum:
-        raise CheckpointError(path, "the result is damaged: its checksum is not the record's")
+        raise CheckpointError(
+            path, f"the result is damaged: its checksum is not the record's; {_AGAIN}"
+        )
     return data
 
 
@@ -106,10 +134,19 @@ def _parse(folder: str, spec: str) -> tuple[str, int, str]:
         raise CheckpointError(folder, f"{spec!r} does not name a result") from None
 
 
-def _sync_folder(folder: str) -> None:
-    """Make a rename durable: it is the folder that a rename changes."""
+def sync_folder(folder: str) -> None:
+    """Make a rename durable: it is the folder that a rename changes.
+
+    Raises
+    ------
+    OSError
+        If that can't be done, with the folder.
+    """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # so says a file system which can't sync folders
+            raise OSError(error.errno, error.strerror, folder) from error
     finally:
         os.close(descriptor)

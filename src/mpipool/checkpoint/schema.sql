@@ -59,7 +59,8 @@ CREATE TABLE attempt (
     attempt     INTEGER NOT NULL,    -- from 1; of a key it counts on through the sessions
     digest      BLOB,                -- of the key; NULL where tasks have none
     data_id     TEXT,                -- canonical JSON
-    state       TEXT    NOT NULL CHECK (state IN ('done', 'failed', 'lost', 'blocked')),
+    state       TEXT    NOT NULL
+                CHECK (state IN ('done', 'failed', 'lost', 'blocked', 'interrupted')),
     rank        INTEGER NOT NULL,
     started     REAL    NOT NULL,
     finished    REAL    NOT NULL,
@@ -71,8 +72,10 @@ CREATE TABLE attempt (
     stderr      TEXT,
     metrics     TEXT,                -- JSON object
     outputs     TEXT,                -- JSON list of paths; relative ones start at the database
-    result      BLOB,                -- pickled
-    result_file TEXT                 -- name:size:sha256, in the folder "results"
+    result_file TEXT,                -- name:size:sha256, in the folder "results"
+    result_check INTEGER,            -- CRC-32 of "result"; NULL in rows made by schema 1
+    row_check   INTEGER,             -- CRC-32 of all columns above; the same
+    result      BLOB                 -- pickled; last, since what is behind it is slow to read
 );
 
 -- Attempts with the stage of their scatter and the host of their rank.

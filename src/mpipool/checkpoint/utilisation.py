@@ -7,10 +7,12 @@ import os
 from collections import defaultdict
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
+from mpipool.checkpoint.damaged import typed
 from mpipool.checkpoint.reading import opened
 
+_RANKS: Final = "SELECT coalesce(max(ranks), 0) FROM session WHERE token = ?"
 _TASKS: Final = "SELECT rank, started, finished, cpu FROM attempt WHERE session = ?"
 # While a task waits for a scatter of its own it does not work; the script's scatters have no task.
 _GATHERS: Final = """
@@ -46,14 +48,14 @@ def utilisation(
     with opened(path) as connection:
         if session is None:
             (session,) = connection.execute("SELECT max(token) FROM session").fetchone()
-        (ranks,) = connection.execute(
-            "SELECT coalesce(max(ranks), 0) FROM session WHERE token = ?", (session,)
-        ).fetchone()
-        hosts = dict(
-            connection.execute("SELECT rank, host FROM rank WHERE session = ?", (session,))
-        )
-        tasks = connection.execute(_TASKS, (session,)).fetchall()
-        gathers = connection.execute(_GATHERS, (session,)).fetchall()
+
+        def select(query: str, *kinds: type) -> list[Any]:
+            return list(typed(connection.execute(query, (session,)), *kinds))
+
+        ((ranks,),) = select(_RANKS, int)
+        hosts = dict(select("SELECT rank, host FROM rank WHERE session = ?", int, str))
+        tasks = select(_TASKS, int, float, float, float)
+        gathers = select(_GATHERS, int, float, float)
     return _sum_up(range(ranks), hosts, tasks, gathers, period)
 
 

@@ -21,6 +21,7 @@ _SENTENCES: Final = {
     "killed": "killed: it left no end",
     "failed": "failed: it could not record any more",
     "exit 1": "ended with exit code 1",
+    "exit 75": "drained: work is left, and the same command goes on (exit code 75)",
     "exit 130": "was interrupted (exit code 130)",
     "exit 143": "was ended by SIGTERM (exit code 143)",
 }

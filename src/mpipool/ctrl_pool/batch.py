@@ -18,7 +18,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from mpipool.executor.environment import SCRIPT_FD, SIZE, without_launcher
-from mpipool.launch import find_mpiexec
+from mpipool.mpiexec import find_mpiexec
 
 UMASK: Final = 0o002
 """Of jobs: what they write, their group may change."""

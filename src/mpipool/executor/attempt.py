@@ -5,19 +5,21 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable
+from contextvars import copy_context
 from pathlib import Path
-from time import perf_counter, thread_time
+from time import monotonic, thread_time
 from typing import Any, Final, NamedTuple
 
 from mpipool.checkpoint.results import publish_result
-from mpipool.errors import WorldLost
+from mpipool.errors import RemoteTraceback, WorldLost
 from mpipool.executor.caller import end_of_task
 from mpipool.executor.function import Function
 from mpipool.executor.handle import resolved
+from mpipool.executor.limits import has_killed_below
 from mpipool.executor.pickling import Pickled, as_raised, dump_exception, dump_result, loads
 from mpipool.executor.running import caches, discard, running
 from mpipool.messages import RunTasks
-from mpipool.task import DONE, FAILED, KEPT_IN_RECORD, cut_key, dump_details
+from mpipool.task import DONE, FAILED, KEPT_IN_RECORD, STARVED, cut_key, dump_details
 
 METERED: Final = 0.001
 """Seconds. CPU time of shorter tasks is not read but taken to be their duration."""
@@ -42,11 +44,17 @@ class Attempts:
     Parameters
     ----------
     begins : callable
-        Told the chunk, the task and the time (s since the epoch) when one begins.
+        Told the chunk, the task and the time when one begins: s since the epoch, and monotonic.
+    says : callable
+        Leaves word of what the process is at, in case it ends there; empty takes that back.
     """
 
-    def __init__(self, begins: Callable[[RunTasks, int, float], None]) -> None:
-        self._begins = begins
+    def __init__(
+        self,
+        begins: Callable[[RunTasks, int, tuple[float, float]], None],
+        says: Callable[[str], None],
+    ) -> None:
+        self._begins, self._says = begins, says
         self._meter = _CpuMeter()
 
     def begin_chunk(self) -> None:
@@ -74,9 +82,8 @@ class Attempts:
         if function.shared["keyed"]:
             key, item = cut_key(item)
             key["attempt"] += chunk.attempt
-        started = time.time()
-        self._begins(chunk, task, started)
-        clock = perf_counter()
+        started, clock = time.time(), monotonic()
+        self._begins(chunk, task, (started, clock))
         try:
             if before:
                 before()
@@ -84,6 +91,8 @@ class Attempts:
             running.begin(function.shared["token"], attempt, chunk.scope, task)
             folder = function.shared["results"] if key else ""
             result: Pickled = dump_result(_call(function, item), in_band=bool(folder))
+            if has_killed_below():
+                raise MemoryError("a process which it had started was ended for want of memory")
             if folder and len(result) > KEPT_IN_RECORD:
                 key["result_file"] = _keep_result(folder, key, bytes(result))
             state, details = DONE, key
@@ -91,12 +100,22 @@ class Attempts:
             raise
         except BaseException as raised:
             error = as_raised(raised) if function.shared.get("as_raised") else raised
-            state, result, details = FAILED, dump_exception(error), key | _explain(error)
-        wall = perf_counter() - clock
-        peak = _peak_memory() if wall > MEASURED else 0
+            state = STARVED if _lacks_memory(error) or has_killed_below() else FAILED
+            explained = _explain(error)
+            result, details = self._dump_exception(error, explained), key | explained
+        wall = monotonic() - clock
+        peak = _peak_memory() if wall > MEASURED or state != DONE else 0
         times = (started, wall, self._meter.used(wall), peak)
         details = _with_what_it_said(state, details)
         return Result(state, times, dump_details(details) if details else b"", result)
+
+    def _dump_exception(self, error: BaseException, explained: dict[str, Any]) -> bytes:
+        """Pickle an exception, and load it on trial: code of the user's."""
+        raised = f"{explained['error']}: {explained['message']}"
+        self._says(f"while the exception that it had raised was pickled ({raised})")
+        pickled = dump_exception(error)
+        self._says("")
+        return pickled
 
 
 def rebuild(chunk: RunTasks, task: int, function: Function, item: memoryview) -> None:
@@ -122,7 +141,9 @@ def rebuild(chunk: RunTasks, task: int, function: Function, item: memoryview) ->
 def _call(function: Function, item: memoryview) -> Any:
     call, arguments, keywords = function.load()
     try:
-        result = call(resolved(loads(item)), *arguments, **keywords)
+        # In a context of its own, which ends with it: decimal's and NumPy's settings are in there.
+        context = copy_context()
+        result = context.run(call, resolved(loads(item)), *arguments, **keywords)
     except BaseException:
         end_of_task(returned=False)
         raise
@@ -143,6 +164,11 @@ def _with_what_it_said(state: int, details: dict[str, Any]) -> dict[str, Any]:
 
 def _keep_result(folder: str, key: dict[str, Any], result: bytes) -> str:
     return publish_result(folder, f"{key['digest']}.{key['attempt']}", result)
+
+
+def _lacks_memory(error: BaseException) -> bool:
+    """Whether it was this task that lacked memory, and not one which it had scattered."""
+    return isinstance(error, MemoryError) and not isinstance(error.__cause__, RemoteTraceback)
 
 
 def _explain(error: BaseException) -> dict[str, Any]:

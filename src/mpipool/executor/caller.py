@@ -6,12 +6,9 @@ There is one `Caller` in a process. It talks to the agent of its rank, which lea
 from __future__ import annotations
 
 import json
-import os
 import pickle
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from hashlib import blake2b
 from itertools import chain, count
 from typing import Any, Protocol
@@ -19,13 +16,14 @@ from typing import Any, Protocol
 from mpipool.errors import UsageError
 from mpipool.executor import store
 from mpipool.executor.channel import BlockingChannel
-from mpipool.executor.pickling import Pieces, dump_call
+from mpipool.executor.function import Function, search_path
+from mpipool.executor.pickling import Pieces, dump_call, loads
 from mpipool.executor.post import ARRIVED, Post, Taker
 from mpipool.executor.running import running
 from mpipool.executor.store import Store
 from mpipool.executor.stream import Call, Stream
 from mpipool.ids import NO_LEASE, NO_SCATTER, DataId, LeaseId, ScatterId
-from mpipool.messages import Answer, Ask, Buffer, Message, Open, Resume, Wait
+from mpipool.messages import Answer, Ask, Buffer, Made, Message, Open, Resume, Wait
 
 
 class Blockable(Protocol):
@@ -41,8 +39,10 @@ class Blockable(Protocol):
 class Attachment:
     """The run's checkpoint, as tasks and callers know of it."""
 
-    def __init__(self, token: int = 0, results: str = "", recorded: bool = False) -> None:
-        self.token, self.results, self.recorded = token, results, recorded
+    def __init__(
+        self, token: int = 0, results: str = "", recorded: bool = False, group: str = ""
+    ) -> None:
+        self.token, self.results, self.recorded, self.group = token, results, recorded, group
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,9 +200,12 @@ class Caller:
                 context=call.context,
                 previous=call.previous,
                 watched=taker is not None,
+                keep=bool(call.options.get("keep")),
                 parts=(shared,),
             ),
             pieces,
+            # Items follow; unless somebody may change meanwhile what would have to wait for them.
+            more=taker is None and not isinstance(function, Pieces),
         )
         return request
 
@@ -213,30 +216,56 @@ class Caller:
 
     def _shared_by(self, call: Call) -> bytes:
         """Write what all tasks of a call share, for agents and executors."""
-        shared = {
-            "stage": call.stage,
-            "keyed": call.prefixes is not None,
-            "recorded": self.attachment.recorded,
-            "token": self.attachment.token,
-            "results": self.attachment.results,
-            "size": self.size,
-            "contexts": self.within.contexts,
-            "context": call.context,
-            "beside": self._is_beside,
-            **call.options,
-            "sys_path": _absolute(tuple(sys.path), _here()),
-        }
+        shared = self._standing(call) | call.options
         written, packed = self._written
         if shared != written:
             packed = json.dumps(shared).encode()
             self._written = (shared, packed)
         return packed
 
+    def _standing(self, call: Call) -> dict[str, Any]:
+        """Say what there is to say of every call, whatever its options."""
+        return {
+            "stage": call.stage,
+            "keyed": call.prefixes is not None,
+            "recorded": self.attachment.recorded,
+            "token": self.attachment.token,
+            "results": self.attachment.results,
+            "group": self.attachment.group,
+            "size": self.size,
+            "contexts": self.within.contexts,
+            "context": call.context,
+            "beside": self._is_beside,
+            "sys_path": search_path(),
+        }
+
+    def run_again(self, made: Made) -> Any:
+        """Run a call once more whose result was kept and is lost; return what it returns."""
+        shared, pickled, item = (memoryview(part) for part in made.parts)
+        written = Function(shared, pickled)
+        function, arguments, keywords = written.load()
+        call = Call(
+            function=function,
+            arguments=tuple(arguments),
+            keywords=keywords,
+            stage=made.stage,
+            retries=made.retries,
+            needs=made.needs,
+        )
+        standing = {"keep", *self._standing(call)}
+        call.options = {name: said for name, said in written.shared.items() if name not in standing}
+        values, failures = self.scatter(call, [loads(item)])
+        if failures:
+            raise failures[0]
+        return values[0]
+
     # --- messages --------------------------------------------------------------------------------
 
-    def send(self, message: Message, payload: Sequence[Buffer] | None = None) -> None:
-        """Send a message to the agent, with a further part in pieces if one is given."""
-        self.post.send(message, payload)
+    def send(
+        self, message: Message, payload: Sequence[Buffer] | None = None, more: bool = False
+    ) -> None:
+        """Send a message to the agent; the arguments are those of `BlockingChannel.send`."""
+        self.post.send(message, payload, more)
 
     def wait_for(self, request: int) -> Message:
         """Wait for the next message about a request; keep those about others."""
@@ -307,19 +336,6 @@ class Caller:
         return request
 
 
-def _here() -> str:
-    try:
-        return os.getcwd()
-    except FileNotFoundError:  # it was removed; most folders are absolute anyway
-        return "/"
-
-
-@lru_cache(maxsize=2)
-def _absolute(folders: tuple[str, ...], here: str) -> list[str]:
-    """Return where modules are found, for processes with another working folder than ``here``."""
-    return [os.path.join(here, folder) for folder in folders]
-
-
 # --- the one of this process ---------------------------------------------------------------------
 
 _installed: list[Caller] = []
@@ -340,7 +356,7 @@ def inherit(shared: dict[str, Any], lease: LeaseId, scatter: ScatterId) -> Withi
     """Take over what the running task's scatter says; return what was so before."""
     caller = _installed[0]
     before = caller.within
-    attachment = Attachment(shared["token"], shared["results"], shared["recorded"])
+    attachment = Attachment(shared["token"], shared["results"], shared["recorded"], shared["group"])
     caller.size, caller.alone = shared["size"], bool(shared.get("in_place"))
     if shared["contexts"] != before.contexts:
         ids = (ids.values() for ids in shared["contexts"].values())

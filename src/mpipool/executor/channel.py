@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from mpipool.errors import WorldLost
 from mpipool.executor.parcels import Inbox, Way
-from mpipool.executor.rooms import Outbox, Rooms, rooms_in, with_memory
+from mpipool.executor.rooms import Outbox, Rooms, are_there, with_memory
 from mpipool.messages import (
     Ahead,
     Buffer,
@@ -54,7 +54,7 @@ def _frame(
     refer: Callable[[Parcel], int] | None = None,
 ) -> list[Buffer]:
     buffers = encode(message, payload, refer)
-    buffers[0] = _LENGTH.pack(sum(map(len, buffers))) + bytes(buffers[0])
+    buffers[0] = b"".join((_LENGTH.pack(sum(map(len, buffers))), buffers[0]))
     return buffers
 
 
@@ -65,10 +65,12 @@ def _gathered(buffers: list[Buffer]) -> Iterator[Buffer]:
         if len(buffer) < _COPIED:
             short.append(buffer)
             continue
-        yield b"".join(short)
+        if short:
+            yield b"".join(short)
         yield buffer
         short = []
-    yield b"".join(short)
+    if short:
+        yield b"".join(short)
 
 
 class _Assembly:
@@ -76,7 +78,7 @@ class _Assembly:
 
     def __init__(self, find: Callable[[int, int], Any]) -> None:
         self._find = find
-        self._pending = bytearray()
+        self._pending = b""
         self._large: memoryview | None = None
         self._filled = 0
 
@@ -93,27 +95,25 @@ class _Assembly:
 
     def feed(self, data: memoryview) -> Iterator[Message]:
         """Take in bytes; yield the messages which they complete."""
-        self._pending += data
+        stream = memoryview(self._pending + data) if self._pending else data
         at = 0
-        while len(self._pending) - at >= _LENGTH.size:
-            (size,) = _LENGTH.unpack_from(self._pending, at)
+        while len(stream) - at >= _LENGTH.size:
+            (size,) = _LENGTH.unpack_from(stream, at)
             start = at + _LENGTH.size
-            if len(self._pending) - start < size:
+            if len(stream) - start < size:
                 if size > _READ:
-                    self._begin_large(size, start)
-                    return
+                    self._begin_large(size, stream[start:])
+                    at = len(stream)
                 break
             # Arrays are used where they lie in it, and must be writeable: no bytes.
-            frame = bytearray(memoryview(self._pending)[start : start + size])
-            yield decode(frame, self._find)
+            yield decode(bytearray(stream[start : start + size]), self._find)
             at = start + size
-        del self._pending[:at]
+        self._pending = bytes(stream[at:])
 
-    def _begin_large(self, size: int, start: int) -> None:
+    def _begin_large(self, size: int, begun: memoryview) -> None:
         self._large = room_for(size)
-        self._filled = len(self._pending) - start
-        self._large[: self._filled] = memoryview(self._pending)[start:]
-        self._pending = bytearray()
+        self._filled = len(begun)
+        self._large[: self._filled] = begun
 
 
 class Channel:
@@ -255,9 +255,20 @@ class BlockingChannel:
         self._buffer = bytearray(_READ)
         self._descriptors: list[int] = []
         self._ready: deque[Message] = deque()
+        self._held: list[Buffer] = []
+        """Messages which go with the next one."""
 
-    def send(self, message: Message, payload: Sequence[Buffer] | None = None) -> None:
+    def send(
+        self, message: Message, payload: Sequence[Buffer] | None = None, more: bool = False
+    ) -> None:
         """Send a message, with a further part in pieces if one is given.
+
+        Parameters
+        ----------
+        message, payload
+            What to send.
+        more : bool
+            Whether another message follows at once, together with which this one may go.
 
         Raises
         ------
@@ -265,7 +276,9 @@ class BlockingChannel:
             If the agent is gone.
         """
         with self._sending:
-            self._send(_frame(message, payload))
+            self._held += _frame(message, payload)
+            if not more:
+                self._send([])
 
     def send_parcel(self, ahead: Ahead, message: Message, payload: Sequence[Buffer]) -> None:
         """Send a message with a further part as a parcel, which may go on to others at once.
@@ -291,8 +304,9 @@ class BlockingChannel:
             self._send(_frame(whole, refer=lambda _: number))
 
     def _send(self, frame: list[Buffer]) -> None:
+        held, self._held = self._held, []
         try:
-            for buffer in _gathered(frame):
+            for buffer in _gathered(held + frame):
                 self.end.sendall(buffer)
         except OSError as error:
             raise WorldLost(f"the agent is gone ({error.strerror})") from None
@@ -305,14 +319,14 @@ class BlockingChannel:
         WorldLost
             If the agent is gone.
         """
-        while not self.pending:
-            self._read()
-        return with_memory(self._ready.popleft())
+        while True:
+            for message in self.receive_ready():
+                return message
 
     @property
     def pending(self) -> bool:
         """Whether a message was read that nobody has received, and all that belongs to it."""
-        return bool(self._ready) and all(room.full for room in rooms_in(self._ready[0]))
+        return bool(self._ready) and (not self._rooms or are_there(self._ready[0]))
 
     def receive_ready(self) -> Iterator[Message]:
         """Yield the messages which are there; if there are none, read once.
@@ -325,7 +339,9 @@ class BlockingChannel:
         if not self.pending:
             self._read()
         while self.pending:
-            yield with_memory(self._ready.popleft())
+            message = with_memory(self._ready.popleft())
+            if message is not None:
+                yield message
 
     def _read(self) -> None:
         room = self._assembly.room()
@@ -370,8 +386,12 @@ def _take(end: socket.socket, buffer: bytearray, most: int) -> tuple[memoryview,
     """Read bytes and up to ``most`` descriptors with them; `socket.recv_fds` takes 10 µs more."""
     space = socket.CMSG_SPACE(most * _DESCRIPTOR)
     size, ancillary, _, _ = end.recvmsg_into([buffer], space)
+    return memoryview(buffer)[:size], _descriptors_in(ancillary) if ancillary else []
+
+
+def _descriptors_in(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
     descriptors = array.array("i")
     for level, kind, carried in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
             descriptors.frombytes(carried[: len(carried) - len(carried) % _DESCRIPTOR])
-    return memoryview(buffer)[:size], descriptors.tolist()
+    return descriptors.tolist()

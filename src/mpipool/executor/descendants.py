@@ -47,11 +47,14 @@ def outlive_parent() -> None:
 
 def children() -> list[int]:
     """Return the pids of this process's children, adopted ones included."""
-    try:
-        listed = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
-    except OSError:  # a kernel without CONFIG_PROC_CHILDREN
-        return _children_by_search()
-    return [int(pid) for pid in listed.split()]
+    if not os.path.exists(f"/proc/self/task/{os.getpid()}/children"):
+        return _children_by_search()  # a kernel without CONFIG_PROC_CHILDREN
+    found: list[int] = []
+    for thread in os.listdir("/proc/self/task"):  # each has its own
+        with contextlib.suppress(OSError):  # it has ended
+            listed = Path(f"/proc/self/task/{thread}/children").read_text()
+            found += map(int, listed.split())
+    return found
 
 
 def _children_by_search() -> list[int]:

@@ -19,6 +19,7 @@ import select
 import signal
 import socket
 import sys
+import traceback
 from typing import Final, NoReturn
 
 from mpipool.errors import WorldLost
@@ -32,6 +33,7 @@ from mpipool.executor.descendants import (
     kill,
 )
 from mpipool.executor.environment import SCRIPT_FD
+from mpipool.executor.signals import shield
 from mpipool.messages import Exited, Fork, Kill, Run, Started
 
 _NEEDED: Final = ("mpipool.executor.runtime", "mpipool.pool")
@@ -103,10 +105,11 @@ class Guard:
         self, parent: int, end: socket.socket, output: tuple[int, int], page: int
     ) -> NoReturn:
         code = 1
-        with contextlib.suppress(BaseException):
+        try:
             die_with_parent(parent)
             os.setpgid(0, 0)
             _reset_signals()
+            shield()
             with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
                 score.write("1000")  # the kernel takes the executor first, not the rank
             _redirect(*output)
@@ -115,7 +118,11 @@ class Guard:
 
             serve(end, page)
             code = 0
-        os._exit(code)
+        except BaseException:
+            with contextlib.suppress(BaseException):
+                os.write(2, traceback.format_exc().encode())  # sys.stderr may be closed
+        finally:
+            os._exit(code)
 
     def _run(self, executor: int, arguments: list[str]) -> None:
         ours, theirs = socketpair()

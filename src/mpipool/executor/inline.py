@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mpipool.errors import WorldLost
 from mpipool.executor.channel import BlockingChannel, Channel, socketpair
-from mpipool.executor.process import Listener, Watch
+from mpipool.executor.process import Listener
+from mpipool.executor.watch import Watch
 from mpipool.ids import HERE, GangId
 from mpipool.messages import Message, RunTasks
 

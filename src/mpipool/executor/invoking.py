@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from mpipool.executor.handle import resolved
+from mpipool.executor.running import keepers
 
 Called = tuple[bytes | Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 """A function, or its pickle where that is the same for many calls, and its arguments."""
@@ -56,6 +57,8 @@ def invoke_initialized(
             raise InitializerFailed(_initialized[token]) from error
         else:
             _initialized[token] = ""
+            for keep in keepers:
+                keep()
     if _initialized[token]:
         raise InitializerFailed(_initialized[token])
     return invoke(call)

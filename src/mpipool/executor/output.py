@@ -14,6 +14,8 @@ from typing import Final
 
 TAIL: Final = 64 * 1024
 """Bytes of an executor's standard error which are kept."""
+PIPE: Final = 1 << 20
+"""Bytes which a pipe holds at most, unless root has made it larger."""
 LIMIT: Final = 4 << 20
 """Bytes which wait to be written; more is dropped."""
 LAST_SECONDS: Final = 2.0
@@ -83,12 +85,31 @@ class Output:
         os.set_blocking(descriptor, False)
         self.descriptor, self._target, self._writer = descriptor, target, writer
         self.tail = b""
+        self._read = self._marked = self._before = 0
 
     def drain(self) -> bool:
-        """Read what is there; return whether more can come."""
+        """Read what is there, or as much as a pipe can hold; return whether more can come.
+
+        Who writes faster than this reads must not keep the agent from everything else.
+        """
         with contextlib.suppress(BlockingIOError):
-            while data := os.read(self.descriptor, TAIL):
+            for _ in range(PIPE // TAIL):
+                data = os.read(self.descriptor, TAIL)
+                if not data:
+                    return False
                 self.tail = (self.tail + data)[-TAIL:]
+                self._read += len(data)
                 self._writer.write(self._target, data)
-            return False
         return True
+
+    def mark(self) -> None:
+        """Note that what comes from now on belongs to something else."""
+        self._before, self._marked = self._marked, self._read
+
+    def said(self) -> str:
+        """Return the end of what was read since the last mark but one.
+
+        What belongs behind the last one may have been read before that was set.
+        """
+        size = min(self._read - self._before, len(self.tail))
+        return self.tail[len(self.tail) - size :].decode(errors="replace")

@@ -73,6 +73,11 @@ class Way:
             if parcel.taker is not taker:
                 parcel.goes_to(taker)
 
+    def void(self, parcel: Parcel, taker: ToProcess) -> None:
+        """Tell the process that a parcel does not come, or no more of it than it has."""
+        self._takers[parcel] = taker  # its message may have been sent already
+        self.send(_void(parcel))
+
     def slot(self) -> int | None:
         """Take a slot, None if there is none."""
         slot = self.ring.take()
@@ -123,6 +128,7 @@ class ToProcess:
         self._queue: deque[tuple[memoryview, ReleasePiece]] = deque()
         self._offered: deque[int | None] = deque()
         """Slots of the rooms which are not filled yet; None for one outside of the ring."""
+        self._missing = len(parcel)
         self._dropped = False
 
     def put(self, piece: memoryview, release: ReleasePiece) -> None:
@@ -176,8 +182,8 @@ class ToProcess:
         """Tell the process that nothing comes of it."""
         if self._is_over:
             return
-        if not self._parcel.named:
-            self._way.send(_void(self._parcel))
+        if self._missing or not self._parcel.named:
+            self._way.void(self._parcel, self)
         self._dropped = True
         self.give_up()
 
@@ -192,6 +198,7 @@ class ToProcess:
         return self._dropped or self._way.closed
 
     def _say(self, slot: int, size: int) -> None:
+        self._missing -= size
         self._way.send(Piece(parcel=self.number, slot=slot, size=size))
 
 
@@ -222,6 +229,8 @@ class Inbox:
 
     def take(self, message: Message, descriptors: list[int]) -> bool:
         """Take what is about parcels alone; return whether it was."""
+        if not self._parcels and not isinstance(message, Shared):
+            return False  # the usual case
         if isinstance(message, Shared):
             self._ring = Ring(*descriptors[:2])
             del descriptors[:2]

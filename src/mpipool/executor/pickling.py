@@ -35,6 +35,10 @@ OUT_OF_BAND: Final = 64 * 1024
 LARGE: Final = 1 << 20
 """Bytes. What is at least so long is sent in pieces, from where it is, in a message of its own."""
 
+LASTING: Final = 4096
+"""Bytes. After a longer pickle a pickler is not used again: its memo does not shrink, and all of
+it would be cleared each time."""
+
 _MAGIC: Final = b"mpb1"
 _MARK: Final = _MAGIC[0]
 """Pickles begin with 0x80."""
@@ -80,39 +84,45 @@ class _File:
         self.write = write
 
 
-class _Dumper:
-    """One pickler, used again and again: to make one costs more than to pickle a small item.
+_Kit = tuple[Any, list[Buffer], list[memoryview]]
+"""A pickler, and the lists into which it writes: what belongs into the pickle, and what does not.
+Large ``bytes`` are put there as they are."""
 
-    It writes into a list: large ``bytes`` are put there as they are.
-    """
+
+class _Dumper:
+    """Keeps a pickler for the next item: to make one costs more than to pickle a small item."""
 
     def __init__(self, make: Callable[..., Any]) -> None:
         self._make = make
-        self._busy = False
-        self._pieces: list[Buffer] = []
-        self._buffers: list[memoryview] = []
-        aside = partial(_set_aside, self._buffers)
-        file = _File(self._pieces.append)
-        self._pickler = make(file, protocol=PROTOCOL, buffer_callback=aside)
+        self._spare: list[_Kit] = []
+
+    def _new(self) -> _Kit:
+        pieces: list[Buffer] = []
+        buffers: list[memoryview] = []
+        aside = partial(_set_aside, buffers)
+        file = _File(pieces.append)
+        return self._make(file, protocol=PROTOCOL, buffer_callback=aside), pieces, buffers
 
     def dump(self, item: Any, prefix: bytes = b"") -> Pickled:
         """Pickle one object behind a prefix; raise whatever comes up."""
-        if self._busy:  # a class whose objects call the pool while they are pickled
-            return _Dumper(self._make).dump(item, prefix)
-        pieces, buffers = self._pieces, self._buffers
-        self._busy = True
         try:
-            self._pickler.dump(item)
-            if len(pieces) == 1 and not buffers:
-                return prefix + pieces[0]
-            whole = _contain(pieces, buffers, len(prefix)) if buffers else list(pieces)
-            packed = Pieces([prefix, *whole])
+            kit = self._spare.pop()
+        except (
+            IndexError
+        ):  # in use, by another thread or by what calls the pool while it is pickled
+            kit = self._new()
+        pickler, pieces, buffers = kit
+        pickler.dump(item)
+        if len(pieces) > 1 or buffers:
+            behind = _contain(pieces, buffers, len(prefix)) if buffers else pieces
+            packed = Pieces([prefix, *behind])
             return packed if len(packed) >= LARGE else bytes(packed)
-        finally:
-            self._pickler.clear_memo()
+        whole = prefix + pieces[0]
+        if len(whole) <= LASTING:
+            pickler.clear_memo()
             pieces.clear()
-            buffers.clear()
-            self._busy = False
+            self._spare.append(kit)
+        return whole
 
 
 def _set_aside(buffers: list[memoryview], buffer: pickle.PickleBuffer) -> bool:
@@ -167,6 +177,11 @@ def _usable(view: memoryview) -> Buffer:
     return view
 
 
+_ANY: Final = _Dumper(cloudpickle.Pickler)
+_PLAIN: Final = _Dumper(pickle.Pickler)
+"""What can pickle anything, and what is faster."""
+
+
 # --- what is pickled -----------------------------------------------------------------------------
 
 
@@ -174,7 +189,6 @@ class Packer:
     """Pickles many objects one behind the other, each so that it can be loaded alone."""
 
     def __init__(self) -> None:
-        self._dumper = _Dumper(cloudpickle.Pickler)
         self._packed: list[bytes] = []
         self.size = 0
         """Bytes put behind each other since the last `take`."""
@@ -201,7 +215,7 @@ class Packer:
             If it can't be pickled.
         """
         try:
-            return self._dumper.dump(item, prefix)
+            return _ANY.dump(item, prefix)
         except Exception as error:
             parts = item if len(names) > 1 else (item,)
             raise _unpicklable(what, error, *zip(names, parts, strict=True)) from error
@@ -245,7 +259,7 @@ def dump_call(
     """
     call = (function, arguments, keywords)
     try:
-        return _Dumper(cloudpickle.Pickler).dump(call)
+        return _ANY.dump(call)
     except Exception as error:
         raise _unpicklable("the function", error, *zip(CALL, call, strict=True)) from error
 
@@ -259,7 +273,7 @@ def dump_pieces(item: Any, what: str) -> list[Buffer]:
         If it can't be pickled.
     """
     try:
-        packed = _Dumper(cloudpickle.Pickler).dump(item)
+        packed = _ANY.dump(item)
     except Exception as error:
         raise _unpicklable(what, error, (what.split()[-1], item)) from error
     return packed.buffers if isinstance(packed, Pieces) else [packed]
@@ -277,10 +291,6 @@ def dumps(item: Any, what: str) -> bytes:
         return cloudpickle.dumps(item, protocol=PROTOCOL)  # type: ignore[no-any-return]
     except Exception as error:
         raise _unpicklable(what, error, (what.split()[-1], item)) from error
-
-
-_PLAIN: Final = _Dumper(pickle.Pickler)
-"""There is one task at a time in a process."""
 
 
 def dump_result(value: Any, in_band: bool = False) -> Pickled:
@@ -304,7 +314,7 @@ def dump_result(value: Any, in_band: bool = False) -> Pickled:
         if in_band:
             return _in_pieces(dumps(value, "the result"))
     try:
-        return _Dumper(cloudpickle.Pickler).dump(value)
+        return _ANY.dump(value)
     except Exception as error:
         raise _unpicklable("the result", error, ("result", value)) from error
 

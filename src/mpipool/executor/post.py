@@ -17,8 +17,8 @@ import select
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from time import monotonic
 from typing import Any, Final, Protocol
@@ -73,7 +73,7 @@ class Post:
         self._takers: dict[int, Taker] = {}
         # In an executor there is no Ctrl-C.
         self._whole: Callable[[], AbstractContextManager[None]] = (
-            nullcontext if on_inbox else uninterrupted
+            nullcontext if on_inbox else Uninterrupted
         )
         self._reads: int | None = None
         """Which thread does."""
@@ -200,17 +200,9 @@ class Post:
 
     def _read(self, timeout: float | None) -> bool:
         """Take what has come; return False if nothing did within ``timeout`` seconds."""
-        due = [pause for taker in self._all_takers() if (pause := taker.tick()) is not None]
-        pause = min([*due, *([] if timeout is None else [timeout])], default=None)
-        if not self._channel.pending:
-            ready = self._ready.poll(None if pause is None else 1000 * pause)
-            if any(descriptor == self._bell for descriptor, _ in ready):
-                os.eventfd_read(self._bell)
-                with ARRIVED:
-                    ARRIVED.notify_all()
-                ready = [pair for pair in ready if pair[0] != self._bell]
-            if not ready:
-                return False
+        pause = self._pause(timeout) if self._takers else timeout
+        if not self._channel.pending and not self._is_ready(pause):
+            return False
         # A Ctrl-C in the middle of a message would lose the rest of it.
         with self._whole():
             try:
@@ -221,6 +213,20 @@ class Post:
             for taker, message in self._sort(messages):
                 taker.take(message)
         return True
+
+    def _pause(self, timeout: float | None) -> float | None:
+        """Let takers do what is due; return for how many seconds to wait at most."""
+        due = [pause for taker in self._all_takers() if (pause := taker.tick()) is not None]
+        return min([*due, *([] if timeout is None else [timeout])], default=None)
+
+    def _is_ready(self, pause: float | None) -> bool:
+        """Wait until there is something to read; False if there is not."""
+        ready = dict(self._ready.poll(None if pause is None else 1000 * pause))
+        if ready.pop(self._bell, None):
+            os.eventfd_read(self._bell)
+            with ARRIVED:
+                ARRIVED.notify_all()
+        return bool(ready)
 
     def _sort(self, messages: list[Message]) -> list[tuple[Taker, Message]]:
         taken: list[tuple[Taker, Message]] = []
@@ -292,33 +298,44 @@ class Post:
 
     # --- sending ---------------------------------------------------------------------------------
 
-    def send(self, message: Message, payload: Sequence[Buffer] | None = None) -> None:
-        """Send a message to the agent, with a further part in pieces if one is given.
+    def send(
+        self, message: Message, payload: Sequence[Buffer] | None = None, more: bool = False
+    ) -> None:
+        """Send a message to the agent; the arguments are those of `BlockingChannel.send`.
 
         Raises
         ------
         WorldLost
             If it is gone.
         """
+        if more:
+            self._channel.send(message, payload, more)
+            return
         with self._whole():
             self._channel.send(message, payload)
 
 
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Hold a Ctrl-C back until the end of the block; it comes in the main thread only."""
-    if threading.get_ident() != threading.main_thread().ident:
-        yield
-        return
-    handler = _signal.getsignal(SIGINT)
-    if not callable(handler):  # ignored, the system's default, or not Python's
-        yield
-        return
-    held: list[tuple[Any, ...]] = []
-    _signal.signal(SIGINT, lambda *came: held.append(came))
-    try:
-        yield
-    finally:
-        _signal.signal(SIGINT, handler)
-        if held:
-            handler(*held[0])
+class Uninterrupted:
+    """Holds a Ctrl-C back until the end of the block; it comes in the main thread only."""
+
+    __slots__ = ("_came", "_handler")
+
+    def __enter__(self) -> None:
+        self._handler: Any = None
+        if threading.get_ident() != threading.main_thread().ident:
+            return
+        handler = _signal.getsignal(SIGINT)
+        if callable(handler):  # and not ignored, the system's default, or not Python's
+            self._came: list[tuple[Any, ...]] = []
+            self._handler = handler
+            _signal.signal(SIGINT, self._hold)
+
+    def _hold(self, *came: Any) -> None:
+        self._came.append(came)
+
+    def __exit__(self, *_: object) -> None:
+        if self._handler is None:
+            return
+        _signal.signal(SIGINT, self._handler)
+        if self._came:
+            self._handler(*self._came[0])

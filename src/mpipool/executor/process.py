@@ -8,28 +8,31 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Protocol
 
 from mpipool.executor.channel import Channel, socketpair
 from mpipool.executor.cores import Share
 from mpipool.executor.descendants import end_children
-from mpipool.executor.environment import RANK, for_user_code
+from mpipool.executor.environment import CGROUP, RANK, for_user_code
+from mpipool.executor.memory import Excess, Memory
 from mpipool.executor.output import Output, Writer
-from mpipool.executor.parcels import Way
 from mpipool.executor.progress import NOTHING, Progress
+from mpipool.executor.watch import Watch
 from mpipool.ids import ExecutorId, LeaseId
-from mpipool.messages import Exited, Fork, Kill, Message, Started, parcels_in
+from mpipool.messages import Exited, Fork, Kill, Message, Started, TasksDone, parcels_in
+from mpipool.outcomes import Outcomes
 
 SCRIPT: Final = ExecutorId(0)
 """The id under which the script is known to its agent."""
+LINES: Final = 20
+"""How many different reasons for replacing processes a rank tells; more help nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,10 @@ class Death:
     """Lease, chunk, task and begin of what it was running."""
     lost: bool = False
     """Not the task's fault: the guard was killed. Of the script: the launcher's process is gone."""
+    starved: bool = False
+    """Whether it was for want of memory."""
+    left: bool = False
+    """Whether it left by itself, between two tasks, as it was not fit for more."""
 
 
 class Listener(Protocol):
@@ -56,68 +63,6 @@ class Listener(Protocol):
 
     def ended(self, executor: ExecutorId, death: Death) -> None:
         """Take in that a process ended; all it had sent was heard before."""
-
-
-class Watch:
-    """The descriptors of a loop, and what to do when one is ready."""
-
-    def __init__(self) -> None:
-        self._epoll = select.epoll()
-        self._handlers: dict[int, Callable[[], None]] = {}
-        self._channels: dict[int, Channel] = {}
-        self._ways: dict[int, Way] = {}
-        """By the descriptor of the channel."""
-
-    def fileno(self) -> int:
-        """Return a descriptor that is readable when one of the watched is ready."""
-        return self._epoll.fileno()
-
-    def add(self, descriptor: int, handler: Callable[[], None]) -> None:
-        """Call ``handler`` whenever there is something to read."""
-        self._handlers[descriptor] = handler
-        self._epoll.register(descriptor, select.EPOLLIN)
-
-    def drop(self, descriptor: int) -> None:
-        """Forget a descriptor, before it is closed."""
-        if self._handlers.pop(descriptor, None):
-            self._epoll.unregister(descriptor)
-            self._channels.pop(descriptor, None)
-            way = self._ways.pop(descriptor, None)
-            if way:
-                self.drop(way.ring.bell)
-
-    def send(self, channel: Channel, message: Message) -> None:
-        """Send on a channel; what it does not take now goes when it is writable."""
-        channel.send(message)
-        known = channel.fileno() in self._ways or channel.fileno() not in self._handlers
-        if channel.way and not known:
-            channel.post = partial(self.send, channel)
-            self._ways[channel.fileno()] = channel.way
-            self.add(channel.way.ring.bell, channel.way.is_free)
-        if channel.unsent and channel.fileno() not in self._channels:
-            self._channels[channel.fileno()] = channel
-            self._epoll.modify(channel.fileno(), select.EPOLLIN | select.EPOLLOUT)
-
-    def poll(self) -> bool:
-        """Handle what is ready now; return whether something was."""
-        for way in self._ways.values():
-            way.tick()
-        ready = self._epoll.poll(0)
-        for descriptor, event in ready:
-            if event & select.EPOLLOUT:
-                self._flush(descriptor)
-            if event & ~select.EPOLLOUT and (handler := self._handlers.get(descriptor)):
-                handler()
-        return bool(ready)
-
-    def _flush(self, descriptor: int) -> None:
-        channel = self._channels.get(descriptor)
-        if channel is None:
-            return  # its process was buried earlier in this round
-        channel.flush()
-        if not channel.unsent:
-            del self._channels[descriptor]
-            self._epoll.modify(descriptor, select.EPOLLIN)
 
 
 class _Executor:
@@ -133,6 +78,17 @@ class _Executor:
     def running(self) -> tuple[int, int, int, float] | None:
         read = self.progress.read()
         return None if read[1] == NOTHING or read[3] == 0 else read
+
+    def with_stderr(self, report: TasksDone) -> TasksDone:
+        """Add to a failed task what its process has written since the last outcome."""
+        errors = self.outputs[1]
+        if report.failures:
+            errors.drain()
+            if said := errors.said():
+                told = Outcomes(report.first, report.parts).told(said)
+                report = replace(report, parts=told.parts)
+        errors.mark()
+        return report
 
     def close(self) -> None:
         self.channel.close()
@@ -210,8 +166,8 @@ class Executors:
         left behind comes up to this process, and is ended; not if this is the user's own (None).
     cpus : Share, optional
         What they may use, if they are to be pinned.
-    rank : int
-        Number of the rank, which they are told.
+    told : mapping, optional
+        Further environment variables for them.
     """
 
     def __init__(
@@ -221,10 +177,11 @@ class Executors:
         preload: Sequence[str] = (),
         spared: set[int] | None = None,
         cpus: Share | None = None,
-        rank: int = 0,
+        told: Mapping[str, str] | None = None,
     ) -> None:
         self._watch = watch
-        self._cpus, self._rank = cpus, rank
+        self._cpus, self._told = cpus, told or {}
+        self.memory = Memory(self._told.get(CGROUP, ""))
         self._spared = spared
         self._listener = listener
         self._preload = preload
@@ -233,6 +190,8 @@ class Executors:
         self._executors: dict[ExecutorId, _Executor] = {}
         self._starting: dict[ExecutorId, list[Message]] = {}
         self._ending: set[ExecutorId] = set()
+        """Those which were asked to end."""
+        self._said: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._executors) + len(self._starting)
@@ -240,7 +199,7 @@ class Executors:
     def prepare(self) -> GuardProcess:
         """Have a guard, which imports what executors will need; it takes a second, perhaps."""
         if self._guard is None:
-            environment = for_user_code(os.environ, *(self._cpus or ())) | {RANK: str(self._rank)}
+            environment = {**for_user_code(os.environ, *(self._cpus or ())), **self._told}
             self._guard = GuardProcess(self._watch, environment, *self._preload)
             self._watch.add(self._guard.channel.fileno(), self._read_guard)
             if self._spared is not None:
@@ -262,13 +221,27 @@ class Executors:
             self._watch.send(self._executors[executor].channel, message)
 
     def running_since(self, executor: ExecutorId, lease: LeaseId) -> float | None:
-        """Return when a task of the lease began in it (s since the epoch), if one runs there."""
+        """Return when a task of the lease began in it (monotonic s), if one runs there."""
+        running = self._running(executor)
+        if running is None or running[0] != lease:
+            return None
+        return self._executors[executor].progress.since()
+
+    def hold(self, executor: ExecutorId, limit: int) -> None:
+        """Let an executor use so many MiB; 0 for any amount."""
+        self.memory.hold(executor, limit)
+
+    def excesses(self, busy: Iterable[ExecutorId], now: float) -> Iterator[Excess]:
+        """Yield which of the executors with work use more memory than there is for them."""
+        return self.memory.look(busy, self._running, now)
+
+    def _running(self, executor: ExecutorId) -> tuple[int, int, int, float] | None:
         process = self._executors.get(executor)
-        running = process.running() if process else None
-        return running[3] if running and running[0] == lease else None
+        return process.running() if process else None
 
     def kill(self, executor: ExecutorId) -> None:
         """End a process at once."""
+        self._ending.add(executor)
         if self._guard:
             self._guard.send(Kill(executor=executor))
 
@@ -287,6 +260,7 @@ class Executors:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._guard.process.wait(timeout=5)
         self._guard = None
+        self.memory.close()
         for process in self._executors.values():
             for output in process.outputs:
                 output.drain()
@@ -299,7 +273,8 @@ class Executors:
         messages, alive = self._guard.channel.read()
         for message in messages:
             match message:
-                case Started(executor=executor):
+                case Started(executor=executor, pid=pid):
+                    self.memory.begin(ExecutorId(executor), pid)
                     self._begin(ExecutorId(executor), self._guard.take_descriptors(4))
                 case Exited(executor=executor, status=status, peak=peak):
                     self._bury(ExecutorId(executor), how_it_ended(status), status, peak)
@@ -323,6 +298,8 @@ class Executors:
         if not alive:  # how it ended comes from the guard
             self._watch.drop(process.channel.fileno())
         for message in messages:
+            if isinstance(message, TasksDone):
+                message = process.with_stderr(message)
             self._listener.heard(executor, message)
 
     def _drain(self, output: Output) -> None:
@@ -340,12 +317,31 @@ class Executors:
             output.drain()
             self._watch.drop(output.descriptor)
         self._watch.drop(process.channel.fileno())
+        running, (words, left) = process.running(), process.progress.last_words()
+        if running and status >= 0:
+            reason += " in the middle of the task"
+        if words:
+            reason = words if left else f"{reason}, {words}"
         stderr = process.outputs[1].tail.decode(errors="replace")
-        death = Death(reason, status, stderr, peak, process.running(), lost)
+        seen, want = self.memory.end(executor)
+        starved = bool(want) and status == -signal.SIGKILL and not lost
+        peak, reason = max(peak, seen), want if starved else reason
+        death = Death(reason, status, stderr, peak, running, lost, starved, left)
         process.close()
         del self._executors[executor]
+        self._tell(executor, death)
         self._ending.discard(executor)
         self._listener.ended(executor, death)
+
+    def _tell(self, executor: ExecutorId, death: Death) -> None:
+        """Say that a process is replaced, if that is not in the record of a task."""
+        expected = death.running or death.lost or executor in self._ending
+        if expected or death.reason in self._said or len(self._said) > LINES:
+            return
+        self._said.add(death.reason)
+        when = "after" if death.left else "which ended between two tasks:"
+        said = f"mpipool: rank {self._told[RANK]} replaces a process {when} {death.reason}"
+        print(said, file=sys.stderr, flush=True)
 
     def _lose_guard(self) -> None:
         """The guard was killed, and its executors with it. The next start makes another."""
@@ -367,7 +363,7 @@ class Executors:
 def how_it_ended(status: int) -> str:
     """Say in words how a process ended."""
     if status >= 0:
-        return f"its process ended with exit code {status} in the middle of the task"
+        return f"its process ended with exit code {status}"
     try:
         name = signal.Signals(-status).name
     except ValueError:

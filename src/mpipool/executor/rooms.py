@@ -16,6 +16,7 @@ from mpipool.messages import (
     NUMBERS,
     Ahead,
     Buffer,
+    Fetched,
     Message,
     Piece,
     Shared,
@@ -33,7 +34,11 @@ class Room:
     ----------
     memory : memoryview
         All of it.
+    is_void : bool
+        Whether what is missing does not come.
     """
+
+    is_void = False
 
     def __init__(self, size: int) -> None:
         self.memory = room_for(size)
@@ -58,6 +63,10 @@ class Rooms:
         self._rooms: dict[int, Room] = {}
         self._named: set[int] = set()
 
+    def __len__(self) -> int:
+        """How many have begun to come, or are still to be mentioned."""
+        return len(self._rooms)
+
     def find(self, number: int, size: int) -> Room:
         """Return the memory for the parcel with a number."""
         if number not in self._rooms:
@@ -66,6 +75,8 @@ class Rooms:
 
     def take(self, message: Message, descriptors: list[int]) -> bool:
         """Take what is about parcels alone; return whether it was."""
+        if not self._rooms and not isinstance(message, Shared):
+            return False  # the usual case
         if isinstance(message, Shared):
             self._ring = Ring(*descriptors[:2])
             del descriptors[:2]
@@ -86,6 +97,8 @@ class Rooms:
         for room in rooms_in(message):
             number = next(n for n, known in self._rooms.items() if known is room)
             if room.full or isinstance(message, Ahead):
+                room.is_void = not room.full
+                self._named.discard(number)
                 del self._rooms[number]
             else:
                 self._named.add(number)
@@ -96,10 +109,22 @@ def rooms_in(message: Any) -> list[Room]:
     return [part for part in message.parts if isinstance(part, Room)]
 
 
-def with_memory(message: Any) -> Message:
-    """Return the message with memory in place of rooms."""
-    if not rooms_in(message):
+def are_there(message: Any) -> bool:
+    """Whether all that comes of the parcels of a message is there."""
+    return all(room.full or room.is_void for room in rooms_in(message))
+
+
+def with_memory(message: Any) -> Message | None:
+    """Return the message with memory in place of rooms.
+
+    If they are void, the rank which has sent it is dead: the data are gone, and other messages,
+    about its tasks, mean nothing any more.
+    """
+    rooms = rooms_in(message)
+    if not rooms:
         return message  # type: ignore[no-any-return]
+    if any(room.is_void for room in rooms):
+        return replace(message, parts=()) if isinstance(message, Fetched) else None
     parts = (part.memory if isinstance(part, Room) else part for part in message.parts)
     return replace(message, parts=tuple(parts))  # type: ignore[no-any-return]
 

@@ -6,13 +6,14 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from mpipool.errors import UsageError
+from mpipool.executor.product import final_path, make_folder, part_name
 
 
 @dataclass(slots=True)
@@ -55,6 +56,9 @@ class Running:
 
 running = Running()
 """There is one task at a time in a process."""
+
+keepers: list[Callable[[], None]] = []
+"""Called by what a task does for later ones too: what it has changed in the process is to stay."""
 
 caches: dict[int, dict[int, SimpleNamespace]] = {}
 """By the scatter which began them and the index of the task, until the leader lets them go."""
@@ -108,26 +112,33 @@ def output(path: str | os.PathLike[str]) -> Iterator[Path]:
     Parameters
     ----------
     path : path-like
-        The final name.
+        The final name. It may not have ``..`` in it, control characters or line breaks, nor more
+        than about 230 bytes: names are often made of what stands in headers of files.
 
     Yields
     ------
     pathlib.Path
         Where to write.
 
+    Raises
+    ------
+    UsageError
+        If no file can have this name.
+    OSError
+        If the file can't be put on disk: it is full, for example.
+
     Examples
     --------
     >>> with output(folder / "calexp-001.fits") as temporary:
     ...     hdus.writeto(temporary)
     """
-    final = Path(path).absolute()
-    final.parent.mkdir(parents=True, exist_ok=True)
-    part = final.with_name(f".{final.name}.{running.token}-{running.attempt}.part")
+    final = final_path(path, running.token, running.attempt)
+    make_folder(final.parent)
+    part = final.with_name(part_name(final.name, running.token, running.attempt))
     _remove_stale(part, final.name)
     try:
         yield part
-        with open(part, "rb") as written:
-            os.fsync(written.fileno())
+        _sync(part)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
@@ -135,6 +146,15 @@ def output(path: str | os.PathLike[str]) -> Iterator[Path]:
         running.outputs.append((str(part), str(final)))
     else:
         publish(part, final)
+
+
+def _sync(part: Path) -> None:
+    """Have a file on disk; what goes wrong, as a full disk that says so only now, names it."""
+    try:
+        with open(part, "rb") as written:
+            os.fsync(written.fileno())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(part)) from error
 
 
 def _remove_stale(part: Path, name: str) -> None:

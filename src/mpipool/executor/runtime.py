@@ -2,6 +2,9 @@
 
 While the running task waits for a scatter, other chunks are sent back, for another process of the
 rank; but those whose caches are in this process run at once, on top of the task that waits.
+
+What a task has changed is undone, and what it has started is ended. Where that can't be done, the
+process leaves as soon as no task needs it: it is replaced.
 """
 
 from __future__ import annotations
@@ -23,12 +26,15 @@ from mpipool.executor.batch import Batch
 from mpipool.executor.channel import BlockingChannel
 from mpipool.executor.cores import parse
 from mpipool.executor.function import Function
+from mpipool.executor.limits import hold_to, memory_in_use, note_beginning
 from mpipool.executor.pickling import Pieces
 from mpipool.executor.post import Post
 from mpipool.executor.progress import Progress
-from mpipool.executor.running import caches, running
-from mpipool.executor.surroundings import Surroundings, reseed
+from mpipool.executor.remains import Remains
+from mpipool.executor.running import caches, keepers, running
+from mpipool.executor.surroundings import NOTICEABLE
 from mpipool.executor.threads import begin, threads_in_use, use_threads
+from mpipool.executor.tidying import Tidying
 from mpipool.ids import ANY_EXECUTOR
 from mpipool.messages import PARCEL, Ahead, Define, Forget, Message, RunTasks
 from mpipool.task import DIGEST
@@ -48,23 +54,48 @@ class Current:
     """Where it ends; moved forward when its rest is given back."""
     batch: Batch
     task: int
-    began: float = 0.0
-    """When the running task began, seconds since the epoch."""
+    began: tuple[float, float] = (0.0, 0.0)
+    """When the running task began: seconds since the epoch, and monotonic ones."""
+    seen: int = 0
+    """The settings were looked at after all tasks in front of this one."""
+    changed: bool = False
+    """Whether a task has changed one."""
+    wary: bool = False
+    """Whether to look after each."""
+
+
+class Leaving(Exception):
+    """This process is not fit for further tasks."""
 
 
 class Executor:
-    """Runs tasks in this process."""
+    """Runs tasks in this process.
+
+    Parameters
+    ----------
+    channel : BlockingChannel
+        To the agent.
+    progress : Progress
+        Where it says what it runs.
+    remains : Remains, optional
+        What tasks leave behind; None if the process is not only theirs.
+    """
 
     streams = True
     """Whether large results go on to other processes piece by piece."""
 
-    def __init__(self, channel: BlockingChannel, progress: Progress) -> None:
+    def __init__(
+        self, channel: BlockingChannel, progress: Progress, remains: Remains | None = None
+    ) -> None:
         self._channel = channel
         self._progress = progress
         self._functions: dict[bytes, Function] = {}
-        self._home = Surroundings()
+        self._tidying = Tidying(remains)
+        keepers[:] = [self._tidying.keep]
         self._current: Current | None = None
-        self._attempts = Attempts(self._begins)
+        self._attempts = Attempts(self._begins, progress.says)
+        self._held: int | None = None
+        """MiB which the tasks below the running one may use, if there are some."""
 
     def serve(self, post: Post) -> None:
         """Take messages until the agent is gone."""
@@ -82,7 +113,9 @@ class Executor:
             case Define(digest=digest, forget=True):
                 self._functions.pop(digest, None)
             case Define(digest=digest, parts=(shared, function)):
-                self._functions[digest] = Function(memoryview(shared), memoryview(function))
+                self._functions[digest] = Function(
+                    memoryview(shared), memoryview(function), self._tidying.keep
+                )
             case Forget(scope=scope):
                 caches.pop(scope, None)
             case RunTasks(executor=executor) if executor != ANY_EXECUTOR:
@@ -107,23 +140,63 @@ class Executor:
     def _run_chunk(self, chunk: RunTasks) -> None:
         function = self._functions[chunk.digest]
         caller.inherit(function.shared, chunk.lease, chunk.scatter)
-        if use_threads(function.shared.get("threads", 1), parse(chunk.cpus)):
-            self._home.take_over()
+        if self._provide(function.shared.get("threads", 1), chunk):
+            self._tidying.keep_settings()
         current = Current(chunk, chunk.first + chunk.count, Batch(chunk.first), chunk.first)
+        current.wary = function.wary
         self._current = current
         self._attempts.begin_chunk()
-        items = _items(chunk, 0)
-        for task in range(chunk.first, current.end):
-            if task >= current.end:
-                break  # it was given back
-            current.task = task
-            wall = self._run(current, function, next(items))
-            self._home.restore()
-            self._send_some(current, wall)
-        self._current = None
+        items = list(_items(chunk, 0))
+        while current.task < current.end:
+            wall = self._run(current, function, items[current.task - chunk.first])
+            self._tidying.after_task(function, wall)
+            if self._may_go_on(current, wall) or not self._repeats(current, wall):
+                current.task += 1
         if current.batch.count:
             self._send(current, back=0)
-        self._home.restore_the_rest()  # while the outcome is on its way
+        self._current = None
+        changed = self._tidying.look()  # while the outcome is on its way
+        function.wary = changed or current.changed
+        self._leave_if_spoiled(function)
+
+    def _may_go_on(self, current: Current, wall: float) -> bool:
+        """Whether the next task may begin at once: nothing is due after this one."""
+        batch = current.batch
+        return (
+            wall <= NOTICEABLE
+            and batch.busy <= FLUSH
+            and not (batch.failures or batch.large or current.wary or self._tidying.spoiled)
+            and current.task + 1 < current.end
+        )
+
+    def _repeats(self, current: Current, wall: float) -> bool:
+        """Do what is due after a task; go back if short ones may have seen a changed setting.
+
+        Tasks that take some time are looked at one by one. Short ones are looked at together,
+        before they are reported: if one of them has changed a setting, all are run again, and this
+        time it is undone after each.
+        """
+        batch, following = current.batch, current.task + 1
+        unseen = following - max(batch.first, current.seen)
+        if following < current.end or unseen > 1:  # the last one is looked at after it was sent
+            changed = self._tidying.look()
+            current.seen = following
+            current.changed |= changed
+            alone = unseen == 1 or wall > LONG
+            if changed and not (alone or batch.cached or self._tidying.spoiled):
+                current.task = current.seen = batch.first
+                current.wary = True
+                batch.begin(batch.first)
+                return True
+        self._send_some(current, wall)
+        return False
+
+    def _provide(self, threads: int, chunk: RunTasks) -> bool:
+        """Set what the tasks of a chunk may use; return whether this has changed anything."""
+        memory = chunk.memory
+        if self._held is not None:
+            memory = memory and self._held and memory + self._held
+        return use_threads(threads, parse(chunk.cpus)) | hold_to(memory)
 
     def _run(self, current: Current, function: Function, item: memoryview) -> float:
         """Run one task, add its outcome, and return how long it took in seconds."""
@@ -149,34 +222,63 @@ class Executor:
                 rebuild(chunk, task, self._functions[digest], item)
 
     def _send_some(self, current: Current, wall: float) -> None:
-        """Send outcomes once there is some work in them, if the chunk goes on."""
-        following = current.task + 1
-        due = current.batch.busy > FLUSH or current.batch.large
+        """Send outcomes once there is some work in them, if the chunk goes on.
+
+        A failure goes at once, so that what the process has said last belongs to it.
+        """
+        batch, spoiled, following = current.batch, self._tidying.spoiled, current.task + 1
+        due = batch.busy > FLUSH or batch.large or batch.failures or spoiled
         if due and following < current.end:
-            back = current.end - following if wall > LONG else 0
+            back = current.end - following if wall > LONG or spoiled else 0
             self._send(current, back)
             current.end -= back
-            current.batch.begin(following)
+            batch.begin(following)
+
+    # --- how this process ends -------------------------------------------------------------------
+
+    def _leave_if_spoiled(self, function: Function) -> None:
+        if spoiled := self._tidying.leaves:
+            self._progress.says(f"{function.name}: {spoiled}", leaves=True)
+            raise Leaving
+
+    def lose_channel(self) -> None:
+        """Take in that nothing comes any more, be it that a task has closed the channel."""
+        if not self._tidying.has_channel:
+            self.blame("after it had closed the descriptor by which it is led")
+
+    def blame(self, what: str) -> None:
+        """Say that the task which ran last has made the process end.
+
+        If others have no outcome yet, it may have been one of them: all are run again.
+        """
+        current = self._current
+        if current and current.batch.first >= min(current.task, current.end - 1):
+            self._begins(current.chunk, current.batch.first, current.began)
+            self._progress.says(what)
+        else:
+            self._progress.rests()
+
+    # --- tasks on top of one that waits ----------------------------------------------------------
 
     def _run_on_top(self, chunk: RunTasks) -> None:
         """Run a chunk while the task below it waits for a scatter."""
-        below, said, threads = self._current, copy(running), threads_in_use()
-        here = Surroundings()
-        self._home.restore()
+        below, said = self._current, copy(running)
+        threads, memory, held = threads_in_use(), memory_in_use(), self._held
+        self._held = memory
         shared = self._functions[chunk.digest].shared
-        within = caller.inherit(shared, chunk.lease, chunk.scatter)
-        self._run_chunk(chunk)
-        if use_threads(*threads):
-            self._home.take_over()
-        here.restore()
-        here.restore_the_rest()
+        with self._tidying.above():
+            within = caller.inherit(shared, chunk.lease, chunk.scatter)
+            self._run_chunk(chunk)
+            self._held = held
+            if use_threads(*threads) | hold_to(memory):
+                self._tidying.keep_settings()
         self._current = below
         running.become(said)
         caller.go_back(within)
         if below:
             self._begins(below.chunk, below.task, below.began)
 
-    def _begins(self, chunk: RunTasks, task: int, now: float) -> None:
+    def _begins(self, chunk: RunTasks, task: int, now: tuple[float, float]) -> None:
         if self._current:
             self._current.began = now
         self._progress.begins(chunk.lease, chunk.chunk, task, now)
@@ -184,6 +286,8 @@ class Executor:
     def _send(self, current: Current, back: int) -> None:
         large, chunk = current.batch.large, current.chunk
         report = current.batch.report(chunk, back)
+        if not self._tidying.has_channel:
+            raise WorldLost("the task has closed the channel")  # its number may be another's now
         if large is None:
             self._channel.send(report)
         elif len(large) < PARCEL or not self.streams or self._keeps(chunk):
@@ -216,12 +320,20 @@ def serve(end: socket.socket, page: int) -> None:
     page : int
         Descriptor of the page of progress.
     """
-    reseed()
     begin()
+    note_beginning()
     channel = BlockingChannel(end)
-    executor = Executor(channel, Progress(page))
+    executor = Executor(channel, Progress(page), Remains(end.fileno()))
     calling = caller.Caller(channel, executor)
     caller.install(calling)
-    with contextlib.suppress(WorldLost):
+    try:
         executor.serve(calling.post)
-    sys.stdout.flush()
+    except Leaving:
+        pass
+    except WorldLost:
+        executor.lose_channel()
+    except BaseException as error:
+        executor.blame(f"which could not go on as the task has left it ({error!r})")
+        raise
+    with contextlib.suppress(OSError, ValueError):  # they may be closed
+        sys.stdout.flush()

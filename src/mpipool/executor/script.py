@@ -9,7 +9,8 @@ from typing import Protocol
 
 from mpipool.executor.channel import Channel
 from mpipool.executor.environment import without_launcher
-from mpipool.executor.process import SCRIPT, Death, GuardProcess, Listener, Watch, how_it_ended
+from mpipool.executor.process import SCRIPT, Death, GuardProcess, Listener, how_it_ended
+from mpipool.executor.watch import Watch
 from mpipool.messages import Exited, Message, Run, Started
 
 

@@ -79,10 +79,15 @@ class _Part(Function):
     """
 
     def __init__(self, function: Function, join: Join, calling: caller.Caller) -> None:
-        self.shared = function.shared
+        self.shared, self.wary = function.shared, False
         self._function = function
         self._join = join
         self._caller = calling
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+        return self._function.name
 
     def load(self) -> Loaded:
         """Join the gang, then load the function; only the first member's result counts."""

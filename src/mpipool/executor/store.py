@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from mpipool.errors import MpipoolError
 from mpipool.executor.pickling import dump_pieces, loads
-from mpipool.ids import DataId
-from mpipool.messages import Fetch, Fetched, Keep, Release
+from mpipool.ids import DataId, Rank, home_of
+from mpipool.messages import Fetch, Fetched, HowMade, Keep, Made, Message, Release
 
 if TYPE_CHECKING:
     from mpipool.executor.caller import Caller
@@ -44,17 +44,12 @@ class Store:
             If it can't be sent to other ranks; ``what`` names it.
         """
         pickled = dump_pieces(value, what)
-        request = self._caller.next_request()
-        try:
-            self._caller.send(Keep(request=request), pickled)
-            answer = self._caller.wait_for(request)
-        finally:
-            self._caller.forget(request)
+        answer = self._answer(lambda request: self._caller.send(Keep(request=request), pickled))
         assert isinstance(answer, Fetched)
         self._values[answer.data] = value
         return answer.data
 
-    def fetch(self, data: DataId, copies: bool = False) -> Any:
+    def fetch(self, data: DataId, copies: bool = False, maker: Rank | None = None) -> Any:
         """Get the value which an id stands for.
 
         Parameters
@@ -63,22 +58,45 @@ class Store:
             The id.
         copies : bool
             Whether a copy stays on this rank, for its other processes.
+        maker : Rank, optional
+            Whose scatter made it, so that it can be made again where it is lost.
 
         Raises
         ------
         MpipoolError
-            If it was let go.
+            If it was let go, or lost for good.
         """
         self.release()
+        answer = self._answer(
+            lambda request: self._caller.send(Fetch(request=request, data=data, copies=copies))
+        )
+        if answer.parts:
+            return loads(memoryview(answer.parts[0]))
+        if maker is None:
+            raise MpipoolError("these data were let go: their handle, or the store's, is gone")
+        return self._make_again(data, maker)
+
+    def _make_again(self, data: DataId, maker: Rank) -> Any:
+        """Run the call once more which made something that is lost with its rank."""
+        made = self._answer(
+            lambda request: self._caller.send(HowMade(request=request, data=data, maker=maker))
+        )
+        assert isinstance(made, Made)
+        if not made.parts:
+            raise MpipoolError(
+                f"these data were let go, as their handle is gone, or rank {home_of(data)} was lost"
+                f" which kept them, and so was rank {maker} which knew how they were made"
+            )
+        return self._caller.run_again(made)
+
+    def _answer(self, ask: Callable[[int], None]) -> Message:
+        """Ask something of the agent, under the number of a new request; return its answer."""
         request = self._caller.next_request()
         try:
-            self._caller.send(Fetch(request=request, data=data, copies=copies))
-            answer = self._caller.wait_for(request)
+            ask(request)
+            return self._caller.wait_for(request)
         finally:
             self._caller.forget(request)
-        if not answer.parts:
-            raise MpipoolError("these data were let go: their handle, or the store's, is gone")
-        return loads(memoryview(answer.parts[0]))
 
     def stored(self, data: DataId) -> Any:
         """Get a value which a context stores: once in each process."""

@@ -5,14 +5,22 @@ from __future__ import annotations
 import contextlib
 import pickle
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from mpipool.errors import ExecutorDied, RemoteTraceback, TaskError, UsageError, WorldLost
+from mpipool.errors import (
+    Drained,
+    ExecutorDied,
+    MemoryExceeded,
+    RemoteTraceback,
+    TaskError,
+    UsageError,
+    WorldLost,
+)
 from mpipool.executor.handle import Handle, taken_along
 from mpipool.executor.pickling import OUT_OF_BAND, Packer, Pieces, loads
-from mpipool.messages import Abandon, Items, Refused, Results
+from mpipool.messages import Abandon, Halted, Items, Refused, Results
 from mpipool.task import DONE, ENTRY, Outcome, load_details, outcomes
 
 if TYPE_CHECKING:
@@ -22,6 +30,9 @@ BLOCK_ITEMS: Final = 8192
 BLOCK_BYTES: Final = 1 << 20
 FIRST_BLOCK: Final = 256
 """The first items go early, so that ranks begin while the others are pickled."""
+
+_UNLOADABLE: Final = (Exception, SystemExit)
+"""What a result may raise that is being unpickled, to be told like any failure of its task."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -35,6 +46,8 @@ class Call:
     retries: int = 0
     prefixes: list[bytes] | None = None
     """Keys in front of the items, where the call is checkpointed."""
+    memories: Sequence[int] = ()
+    """How many MiB items are known to need, by index; 0 where nothing is known."""
     on_batch: Callable[[int, int, float], None] | None = None
     """Told after each batch: tasks done, failed, and seconds which they took."""
     needs: str = ""
@@ -74,7 +87,7 @@ class Stream:
         self._caller, self._call = caller, call
         self._request = caller.open(call)
         self._packer, self._sizes, self._limit = Packer(), array("Q"), FIRST_BLOCK
-        self._costs, self._homes = array("d"), array("q")
+        self._costs, self._homes, self._memories = array("d"), array("q"), array("q")
         self._load: Callable[[memoryview], Any] = loads
         if call.options.get("keep"):
             self._load = Handle.of
@@ -102,6 +115,8 @@ class Stream:
         packed = self._packer.pack(item, what, prefix)
         if self._call.cost:
             self._costs.append(self._call.cost(self.fed, item))
+        if self._call.memories:
+            self._memories.append(self._call.memories[self.fed])
         home = taken_along()
         if home is not None or self._homes:
             self._homes.extend([-1] * (len(self._sizes) - len(self._homes)))
@@ -139,6 +154,8 @@ class Stream:
         batch = self._caller.wait_in(self._request, to_the_end)
         if isinstance(batch, Refused):
             raise UsageError(f"{self._call.name()} can't run: {batch.reason}")
+        if isinstance(batch, Halted):
+            raise drained(self._call.name(), batch, self.fed, self.missing)
         assert isinstance(batch, Results)
         self.missing -= batch.count
         table, details, results = (memoryview(part) for part in batch.parts)
@@ -148,7 +165,12 @@ class Stream:
         for index, outcome in enumerate(outcomes(table, details, results), start=batch.first):
             self.busy += outcome.entry.wall
             if outcome.entry.state == DONE:
-                yield index, self._load(outcome.result), None
+                try:
+                    value = self._load(outcome.result)
+                except _UNLOADABLE as error:
+                    yield index, None, self._unloadable(index, error)
+                else:
+                    yield index, value, None
             else:
                 yield index, None, failure(self._call.name(index), outcome)
 
@@ -159,14 +181,25 @@ class Stream:
 
     def _take_plain(
         self, first: int, table: memoryview, results: memoryview
-    ) -> Iterator[tuple[int, Any, None]]:
+    ) -> Iterator[tuple[int, Any, TaskError | None]]:
         at, load = 0, pickle.loads if self._load is loads else self._load
         for index, fields in enumerate(ENTRY.iter_unpack(table), start=first):
             size = fields[6]
             result = results[at : at + size]
-            yield index, load(result) if size < OUT_OF_BAND else self._load(result), None
             at += size
             self.busy += fields[3]
+            try:
+                value = load(result) if size < OUT_OF_BAND else self._load(result)
+            except _UNLOADABLE as error:
+                yield index, None, self._unloadable(index, error)
+            else:
+                yield index, value, None
+
+    def _unloadable(self, index: int, error: BaseException) -> TaskError:
+        reason = f"its result can't be unpickled: {type(error).__name__}: {error}"
+        failure = TaskError(self._call.name(index), reason)
+        failure.__cause__ = error
+        return failure
 
     def _send_at_once(self, packed: Pieces) -> None:
         """Send a large item by itself, from where it is, before it can be changed."""
@@ -180,25 +213,40 @@ class Stream:
         self._sizes = array("Q")
 
     def _take_known(self) -> tuple[bytes, ...]:
-        """Return what is known of the items that are sent: costs, and where their data are."""
-        if not self._costs and not self._homes:
+        """Return what is known of the items that are sent: see `Items`."""
+        known = (self._costs.tobytes(), self._homes.tobytes(), self._memories.tobytes())
+        if not any(known):
             return ()
-        known = (self._costs.tobytes(), self._homes.tobytes())
-        self._costs, self._homes = array("d"), array("q")
+        self._costs, self._homes, self._memories = array("d"), array("q"), array("q")
         return known
+
+
+def drained(call: str, halted: Halted, tasks: int, missing: int) -> Drained:
+    """Make the exception of a call of which ``missing`` tasks are not run any more."""
+    left = missing - halted.interrupted
+    done = tasks - missing
+    return Drained(call, halted.reason, done, halted.interrupted, left, halted.exit_code)
 
 
 def failure(task: str, outcome: Outcome) -> Exception:
     """Make the exception of a task that failed for good."""
     details = load_details(outcome.details)
     if "traceback" not in details:
-        return ExecutorDied(task, details["message"], details.get("stderr", ""))
+        return _death(task, outcome.entry.peak, details)
     error = _unpickled(outcome.result)
     if error is None:
         error = TaskError(task, f"{details['error']}: {details['message']}")
     if details["traceback"]:
         error.__cause__ = RemoteTraceback(details["traceback"])
     return error
+
+
+def _death(task: str, peak: int, details: dict[str, Any]) -> Exception:
+    """Make the exception of a task whose process ended; the peak is in KiB."""
+    stderr = details.get("stderr", "")
+    if details["error"] == MemoryExceeded.__name__:
+        return MemoryExceeded(task, details["reason"], stderr, peak // 1024)
+    return ExecutorDied(task, details["message"], stderr)
 
 
 def _unpickled(pickled: memoryview) -> Exception | None:

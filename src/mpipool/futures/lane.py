@@ -20,7 +20,7 @@ from mpipool.executor.caller import Caller
 from mpipool.executor.handle import taken_along
 from mpipool.executor.pickling import CALL, Packer, Pieces, as_raised
 from mpipool.executor.post import ARRIVED, Post
-from mpipool.executor.stream import BLOCK_BYTES, Call
+from mpipool.executor.stream import BLOCK_BYTES, Call, drained
 from mpipool.futures.future import CANCEL, PENDING, RUNNING, BrokenPool, Future, Settlement, settle
 from mpipool.futures.unpacking import Unpacker, runs
 from mpipool.messages import (
@@ -28,6 +28,7 @@ from mpipool.messages import (
     Began,
     Cancel,
     Cancelled,
+    Halted,
     Items,
     Message,
     Refused,
@@ -337,6 +338,8 @@ class Lane:
                 self._settle(settlements)
             case Refused(reason=reason):
                 self.fail(UsageError(f"{self._unpacker.name} can't run: {reason}"))
+            case Halted():
+                self.fail(drained(self._unpacker.name, message, len(self._futures), self.out))
             case Cancelled(tasks=tasks):
                 dropped = [future for index in tasks if (future := self._futures[index])]
                 self._settle([(future, None, CANCEL) for future in dropped])

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from mpipool.errors import WorldLost
 from mpipool.executor.caller import Caller, Within
 from mpipool.executor.post import ARRIVED
+from mpipool.executor.signals import at_a_prompt
 from mpipool.futures.future import PENDING, Future
 from mpipool.futures.lane import Lane
 
@@ -92,6 +93,12 @@ class Submissions:
                 lane.flush()
             self._block(further)
             yield
+        except KeyboardInterrupt:
+            if at_a_prompt():
+                # The session goes on, and is to have its ranks back. A script's end drops them.
+                for submitter in list(self.submitters):
+                    submitter.abandon()
+            raise
         finally:
             self._unblock()
 
@@ -145,7 +152,7 @@ class Submissions:
 
 def _interrupted() -> bool:
     """Whether an uncaught Ctrl-C ends the script; a session at a prompt goes on after one."""
-    return getattr(sys, "last_type", None) is KeyboardInterrupt and not hasattr(sys, "ps1")
+    return getattr(sys, "last_type", None) is KeyboardInterrupt and not at_a_prompt()
 
 
 _of_process: dict[Caller, Submissions] = {}

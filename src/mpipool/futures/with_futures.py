@@ -37,7 +37,8 @@ class WithFutures:
         **kwargs
             Its keyword arguments; but ``after=`` (futures for which it waits too), ``stage=``,
             ``retries=``, ``timeout=``, ``cost=``, ``keep=``, ``context=``, ``memory=``,
-            ``threads=``, ``ranks=``, ``resources=`` and ``isolation=`` are as `map` describes them.
+            ``memory_growth=``, ``memory_cap=``, ``threads=``, ``ranks=``, ``resources=`` and
+            ``isolation=`` are as `map` describes them.
             To pass such a name to the function, put it into a `functools.partial`.
 
         Returns

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mpipool.ids import ANY_EXECUTOR, ChunkId, ExecutorId, LeaseId, Rank
+from mpipool.values import value
 
 Pin = tuple[int, Rank, ExecutorId]
 """A task, and where its cache is."""
 
 
-@dataclass(frozen=True, slots=True)
+More = tuple[int, int]
+"""A task, and how many MiB it is to have."""
+
+
+@value
 class Extended:
     """More items came in, or the last ones."""
 
@@ -24,9 +27,11 @@ class Extended:
     """The rank which keeps the data of each, -1 for none; empty if none has any."""
     pins: tuple[Pin, ...] = ()
     """Those which must go to the process that holds their cache."""
+    starved: tuple[More, ...] = ()
+    """Those which are known to need more memory than the others have."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Lent:
     """A rank is there to work on the scatter."""
 
@@ -36,7 +41,7 @@ class Lent:
     """Seconds after which it gets no new tasks."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Done:
     """A member reports tasks of a chunk."""
 
@@ -57,9 +62,13 @@ class Done:
     """What comes back has lost its caches, and may go anywhere."""
     pins: tuple[Pin, ...] = ()
     """Where caches of the ended tasks are: those which are tried again must go there."""
+    interrupted: tuple[int, ...] = ()
+    """Those which were ended from outside."""
+    starved: tuple[More, ...] = ()
+    """Those which lacked memory, and may have more."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Cancelled:
     """Nobody waits for these tasks any more; those which were not given out are to be dropped."""
 
@@ -67,20 +76,69 @@ class Cancelled:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
+class Joined:
+    """A task of another scatter is to be tried here, in a branch of that, with more memory."""
+
+    move: Move
+
+
+@value
+class Settled:
+    """Tasks which had moved to branches have come to their ends there."""
+
+    delivered: int = 0
+    left: int = 0
+    interrupted: int = 0
+
+
+@value
+class Hopeless:
+    """What the tasks that wait here need they can never have."""
+
+
+@value
+class RankLost:
+    """A rank is gone, with the caches there; what it had under leases is reported as `Done`."""
+
+    rank: Rank
+
+
+@value
 class Skipped:
     """The next task never runs, and its caller knows."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Abandoned:
     """Nobody waits for the scatter any more."""
 
 
-Event = Extended | Lent | Done | Cancelled | Skipped | Abandoned
+@value
+class Limited:
+    """What runs is ended at a certain time; so what would take longer is not begun."""
+
+    until: float
+    """Seconds, as ``now``."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
+class Drained:
+    """The run drains: no task is begun any more."""
+
+
+@value
+class TimeUp:
+    """What still runs is to be ended."""
+
+
+Event = (
+    Extended | Lent | Done | Cancelled | Joined | Settled | Hopeless | RankLost | Skipped
+    | Abandoned | Limited | Drained | TimeUp
+)  # fmt: skip
+
+
+@value
 class Give:
     """Send these tasks to the rank."""
 
@@ -93,7 +151,7 @@ class Give:
     executor: ExecutorId = ANY_EXECUTOR
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Release:
     """Return the lease; so much still waits here."""
 
@@ -103,7 +161,7 @@ class Release:
     pins: tuple[Rank, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Demand:
     """Tell the scheduler what waits here."""
 
@@ -115,7 +173,7 @@ class Demand:
     """Ranks for each of which a task waits that must run there."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Deliver:
     """These outcomes, of those just reported, are final."""
 
@@ -123,7 +181,7 @@ class Deliver:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class End:
     """Tell the member to end what runs under the lease, and to send everything back."""
 
@@ -131,11 +189,42 @@ class End:
     rank: Rank
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Drop:
     """Tell the caller that these tasks, and no others of those cancelled, were dropped."""
 
     tasks: tuple[int, ...]
 
 
-Command = Give | Release | Demand | Deliver | End | Drop
+@value
+class Move:
+    """Let a branch of the scatter try this task, with so much memory."""
+
+    index: int
+    memory: int
+    """MiB."""
+    attempt: int
+    excused: int = 0
+    """How many of its attempts so far do not count: they lacked memory, or were lost."""
+    cost: float | None = None
+    """Expected seconds, if they are known."""
+    pin: tuple[Rank, ExecutorId] | None = None
+    """Where its cache is, if it must go there."""
+
+
+@value
+class Fail:
+    """Deliver what is known of tasks which can't be tried again after all."""
+
+    tasks: tuple[int, ...]
+
+
+@value
+class Halt:
+    """Tell the caller that the tasks without an outcome are not run, or not again, in this run."""
+
+    interrupted: int
+    """How many of them had begun."""
+
+
+Command = Give | Release | Demand | Deliver | End | Drop | Move | Fail | Halt

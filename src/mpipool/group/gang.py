@@ -28,8 +28,6 @@ hangs for ever, with all cores of the gang."""
 LONG: Final = 0.05
 """Seconds. After so long a task the rest of the chunk goes back, as executors do it."""
 
-# --- the conductor -------------------------------------------------------------------------------
-
 
 @dataclass(frozen=True, slots=True)
 class Given:
@@ -67,6 +65,13 @@ class Recalled:
 
 
 @dataclass(frozen=True, slots=True)
+class RankLost:
+    """Event: a rank is gone."""
+
+    rank: Rank
+
+
+@dataclass(frozen=True, slots=True)
 class Stopped:
     """Event: the run ends; no task is begun any more, and nobody wants any back."""
 
@@ -76,7 +81,7 @@ class Ticked:
     """Event: time went by."""
 
 
-Event = Given | Seated | Left | Recalled | Stopped | Ticked
+Event = Given | Seated | Left | Recalled | RankLost | Stopped | Ticked
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +134,14 @@ class GiveBack:
 
 
 @dataclass(frozen=True, slots=True)
+class Bereave:
+    """Command: tell the leader that the task was lost with a member, and return all behind it."""
+
+    given: Given
+    lost: Rank
+
+
+@dataclass(frozen=True, slots=True)
 class GiveUp:
     """Command: end the run; these members will not come back from the first task."""
 
@@ -136,7 +149,7 @@ class GiveUp:
     missing: tuple[Rank, ...]
 
 
-Command = Begin | Call | Enter | Dismiss | Report | GiveBack | GiveUp
+Command = Begin | Call | Enter | Dismiss | Report | GiveBack | Bereave | GiveUp
 
 
 @dataclass(slots=True)
@@ -155,6 +168,8 @@ class _Inside:
     inside: set[Rank]
     since: float
     deadline: float = inf
+    lost: Rank | None = None
+    """A member which is gone. The others come out of MPI, or their ranks are lost too."""
 
 
 class Conductor:
@@ -200,6 +215,8 @@ class Conductor:
                 return self._left(event, now)
             case Recalled(lease):
                 return self._recall(lease)
+            case RankLost(rank):
+                return self._lose(rank, now)
             case Stopped():
                 return self._stop()
             case Ticked():
@@ -241,38 +258,65 @@ class Conductor:
             raise InvalidEvent("the conductor", repr(event), f"the state is {state}")
         state.inside.discard(event.rank)
         if state.inside:
-            if event.failed:
+            if event.failed and state.lost is None:
                 state.deadline = min(state.deadline, now + GRACE)
             return []
         return self._ended(now - state.since)
 
     def _ended(self, took: float) -> list[Command]:
         given = self._chunks[0]
+        assert isinstance(self._state, _Inside)
+        if self._state.lost is not None:
+            bereft = Bereave(given, self._state.lost)
+            return [bereft, *self._next()]
         rest = given.count - 1
         gives_back = took > LONG or given.lease in self._wanted_back or self._stopped
         report = Report(given, rest if gives_back else 0)
-        self._state = None
         if rest and not gives_back:
+            self._state = None
             self._chunks[0] = replace(given, first=given.first + 1, count=rest)
             return [report, *self._call()]
-        self._chunks.popleft()
-        self._wanted_back.discard(given.lease)
-        return [report, *self._begin()]
+        return [report, *self._next()]
+
+    def _next(self) -> list[Command]:
+        """Be done with the first chunk."""
+        self._state = None
+        self._wanted_back.discard(self._chunks.popleft().lease)
+        return self._begin()
 
     def _recall(self, lease: LeaseId) -> list[Command]:
+        running = self._running
+        commands = self._give_back([given for given in self._chunks if given.lease == lease])
+        if running and running.lease == lease and isinstance(self._state, _Inside):
+            self._wanted_back.add(lease)  # code inside MPI can't be interrupted
+        return commands
+
+    def _lose(self, rank: Rank, now: float) -> list[Command]:
+        state, running = self._state, self._running
+        if running and rank in running.ranks and isinstance(state, _Inside):
+            state.lost, state.deadline = rank, inf
+            state.inside.discard(rank)
+        commands = self._give_back([given for given in self._chunks if rank in given.ranks])
+        if isinstance(state, _Inside) and not state.inside:
+            commands += self._ended(now - state.since)
+        return commands
+
+    @property
+    def _running(self) -> Given | None:
+        return self._chunks[0] if self._state else None
+
+    def _give_back(self, chunks: list[Given]) -> list[Command]:
+        """Return those of these chunks of which no task is being run."""
         running = self._chunks.popleft() if self._state else None
         commands: list[Command] = [
-            GiveBack(given, begun=False) for given in self._chunks if given.lease == lease
+            GiveBack(given, begun=False) for given in self._chunks if given in chunks
         ]
-        self._chunks = deque(given for given in self._chunks if given.lease != lease)
-        if running is None:
-            return commands
-        if running.lease == lease and isinstance(self._state, _Calling):
+        self._chunks = deque(given for given in self._chunks if given not in chunks)
+        if running and running in chunks and isinstance(self._state, _Calling):
             commands += [*self._dismiss(running), GiveBack(running, begun=True)]
             return commands + self._begin()
-        if running.lease == lease:  # code inside MPI can't be interrupted
-            self._wanted_back.add(lease)
-        self._chunks.appendleft(running)
+        if running:
+            self._chunks.appendleft(running)
         return commands
 
     def _stop(self) -> list[Command]:
@@ -296,66 +340,3 @@ class Conductor:
         state.deadline = inf
         self._stopped = True
         return [GiveUp(self._chunks[0], tuple(sorted(state.inside)))]
-
-
-# --- a member ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Take:
-    """Command: the seat is this gang's; tell its conductor."""
-
-    gang: GangId
-
-
-class Seat:
-    """Who has the main thread of this rank, and who waits for it.
-
-    Attributes
-    ----------
-    holder : GangId or None
-        The gang which has it.
-    inside : bool
-        Whether it has entered.
-    """
-
-    def __init__(self) -> None:
-        self.holder: GangId | None = None
-        self.inside = False
-        self._waiting: deque[GangId] = deque()
-
-    def called(self, gang: GangId) -> list[Take]:
-        """Give the seat to a gang, now or when it is free."""
-        self._waiting.append(gang)
-        return self._next()
-
-    def dismissed(self, gang: GangId) -> list[Take]:
-        """Drop a gang which will not be."""
-        if gang in self._waiting:
-            self._waiting.remove(gang)
-        if self.holder == gang and not self.inside:
-            self.holder = None
-        return self._next()
-
-    def entered(self, gang: GangId) -> None:
-        """Note that the gang has begun.
-
-        Raises
-        ------
-        InvalidEvent
-            If the seat is not this gang's: a bug.
-        """
-        if self.holder != gang or self.inside:
-            raise InvalidEvent("the seat", f"the entry of gang {gang}", f"{self.holder} has it")
-        self.inside = True
-
-    def freed(self) -> list[Take]:
-        """Note that the main thread has nothing to do any more."""
-        self.holder, self.inside = None, False
-        return self._next()
-
-    def _next(self) -> list[Take]:
-        if self.holder is not None or not self._waiting:
-            return []
-        self.holder = self._waiting.popleft()
-        return [Take(self.holder)]

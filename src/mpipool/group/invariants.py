@@ -13,7 +13,8 @@ def check(scatter: Scatter) -> None:
     assert waiting == counted, f"{waiting} tasks wait, {counted} were counted"
     out = sum(chunk.count for lease in scatter.leases.values() for chunk in lease.chunks.values())
     if not scatter.abandoned:
-        places = waiting + out + scatter.delivered
+        ended = scatter.delivered + scatter.left + scatter.interrupted
+        places = waiting + out + scatter.away + ended
         assert places == scatter.tasks, f"{places} tasks have a place, of {scatter.tasks}"
     for lease_id, lease in scatter.leases.items():
         assert lease.chunks, f"lease {lease_id} is held without a task"

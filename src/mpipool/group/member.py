@@ -16,7 +16,7 @@ stands for the lease of the entry (its *root*) as far as the scheduler is concer
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from mpipool.ids import (
     ANY_EXECUTOR,
@@ -27,6 +27,7 @@ from mpipool.ids import (
     LeaseId,
     Rank,
     ScatterId,
+    leader_of,
 )
 
 IDLE_SECONDS: Final = 10.0
@@ -63,11 +64,25 @@ class Entry:
     """Scatters of its tasks, as long as they are not complete."""
     waits_for: set[ScatterId] = field(default_factory=set)
     """Scatters which it leads and waits for; its core is free then."""
+    memory: int = 0
+    """MiB which its tasks may use; 0 if nothing was said."""
+    wide: bool = False
+    """Whether its lease is on other ranks too, which are lent with this one or not at all."""
     waited: int = 0
     """When it began to wait last: counts such events of the rank. 0 if it never has."""
     seat: bool = False
     """Whether it is of a gang of which another rank is the first member. That one says for all
     whether the gang is blocked; this one, whether its own core is free meanwhile."""
+
+
+class Report(NamedTuple):
+    """What of a rank is blocked."""
+
+    leases: tuple[LeaseId, ...]
+    tops: tuple[ScatterId, ...]
+    """For each stack of the rank, the scatter for which its topmost blocked task waits."""
+    held: tuple[LeaseId, ...]
+    """Those of the leases below another in their process, which waits: they can't resume before."""
 
 
 class Member:
@@ -84,7 +99,7 @@ class Member:
         """Leases of this rank's own core to its own scatters, and their roots."""
         self._last_executor = ExecutorId(0)
         self._waits = 0
-        self._reported: tuple[tuple[LeaseId, ...], tuple[ScatterId, ...]] = ((), ())
+        self._reported = Report((), (), ())
 
     # --- leases --------------------------------------------------------------------------------
 
@@ -134,6 +149,11 @@ class Member:
     def stand(self, entry: Entry) -> None:
         """Forget the entry of a gang which this rank has left."""
         self._drop(entry)
+
+    def memory(self, executor: ExecutorId) -> int:
+        """Return how many MiB the tasks in an executor may use together; 0 for any amount."""
+        shares = [entry.memory for entry in self.entries.values() if entry.executor == executor]
+        return sum(shares) if all(shares) else 0
 
     def has_caches(self, executor: ExecutorId, scope: ScatterId) -> bool:
         """Whether an executor is there and holds caches of this scope."""
@@ -222,6 +242,11 @@ class Member:
             self.caching[executor].discard(scope)
         return holding
 
+    def scopes_of(self, leader: Rank) -> set[ScatterId]:
+        """Return the scopes, of caches which are here, that a rank leads."""
+        scopes = set().union(*self.caching.values())
+        return {scope for scope in scopes if leader_of(scope) == leader}
+
     # --- the core --------------------------------------------------------------------------------
 
     @property
@@ -230,21 +255,28 @@ class Member:
         placed = {entry.lease for entry in self.entries.values()}
         return self._own.keys() <= placed and not any(self._runs(e) for e in self.entries.values())
 
-    def blocked(self) -> tuple[tuple[LeaseId, ...], tuple[ScatterId, ...]] | None:
+    def blocked(self) -> Report | None:
         """Return which leases are blocked, and on what, if that has changed since the last call."""
-        if not self._reported[0] and not any(e.waits_for for e in self.entries.values()):
+        if not self._reported.leases and not self._any_waits():
             return None  # the usual case
-        active = {e.root for e in self.entries.values() if not (e.waits_for or self._is_below(e))}
+        held = {e.root for e in self.entries.values() if self._is_below(e)}
+        active = {e.root for e in self.entries.values() if not (e.waits_for or e.root in held)}
         # A core lent to the rank's own scatter is busy too while its first chunk is on the way.
         placed = {entry.lease for entry in self.entries.values()}
         active.update(root for lease, root in self._own.items() if lease not in placed)
         waiting = {entry.root for entry in self.entries.values()} - active
         tops = self._tops() if waiting else ()
-        report = (tuple(sorted(waiting)), tops)
+        report = Report(tuple(sorted(waiting)), tops, tuple(sorted(waiting & held)))
         if report == self._reported:
             return None
         self._reported = report
         return report
+
+    def _any_waits(self) -> bool:
+        for entry in self.entries.values():  # noqa: SIM110 - asked for each message; any is slower
+            if entry.waits_for:
+                return True
+        return False
 
     def _tops(self) -> tuple[ScatterId, ...]:
         """Return what the topmost blocked entry of each stack waits for.

@@ -124,6 +124,10 @@ class Waiting:
         """Expected seconds of the waiting tasks whose cost is known, and which may go anywhere."""
         return self._cost
 
+    def cost_of(self, index: int) -> float | None:
+        """Return the expected seconds of a task, if they are known."""
+        return self._costs.get(index)
+
     def know(self, first: int, costs: Sequence[float], homes: Sequence[int]) -> None:
         """Learn costs (seconds) and homes (-1 for none) of consecutive tasks, where given."""
         self._costs.update(enumerate(costs, start=first))
@@ -204,6 +208,15 @@ class Waiting:
         heapq.heapify(self._costly)
         self._leave(free)
         return sorted(bound + free)
+
+    def unpin(self, rank: Rank) -> None:
+        """Let the tasks go anywhere whose caches were on a rank that is lost."""
+        for index in [index for index, (where, _) in self.pins.items() if where == rank]:
+            del self.pins[index]
+        line = self._pinned.pop(rank, _Line())
+        self._bound -= line.tasks
+        for run in line.runs:
+            self.add(replace(run, executor=ANY_EXECUTOR))
 
     def forget(self, tasks: Iterable[int]) -> None:
         """Forget what is known of tasks which will not wait again."""

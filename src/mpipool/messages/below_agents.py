@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from mpipool.ids import NO_LEASE, NO_SCATTER, LeaseId, ScatterId
-from mpipool.messages.message import Message
+from mpipool.messages.message import Message, message
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Open(Message):
     """Caller to agent: a scatter begins. Parts: what its tasks share (JSON), function."""
 
@@ -33,21 +32,24 @@ class Open(Message):
     """Whether its tasks go on with the caches which the last scatter of the context has left."""
     watched: bool = False
     """Whether the caller wants to hear which tasks have begun."""
+    keep: bool = False
+    """Whether results stay where they are made."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Items(Message):
     """Caller to agent: the next items of its scatter.
 
-    Parts: sizes; where they are known, expected seconds (doubles) and the ranks where their data
-    are (64 bits each, -1 for none), or empty strings; items.
+    Parts: sizes; where they are known, expected seconds (doubles), the ranks where their data are
+    (64 bits each, -1 for none), and perhaps the MiB which they need (likewise, 0 for unknown), or
+    empty strings; items.
     """
 
     request: int
     last: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Results(Message):
     """Agent to caller: tasks of its scatter reached their final state. Parts: as in TasksDone."""
 
@@ -56,28 +58,28 @@ class Results(Message):
     count: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Abandon(Message):
     """Caller to agent: drop the scatter; nobody waits for it."""
 
     request: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Wait(Message):
     """Caller to agent: this process waits until something comes of the scatter: take its core."""
 
     request: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Resume(Message):
     """Caller to agent: this process goes on, although the scatter is not complete."""
 
     request: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Began(Message):
     """Agent to caller: these tasks were given to a rank. Only if the scatter is `Open.watched`."""
 
@@ -86,7 +88,7 @@ class Began(Message):
     count: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Cancel(Message):
     """Caller to agent: drop those of these tasks which were not given to a rank yet."""
 
@@ -95,7 +97,7 @@ class Cancel(Message):
     count: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Cancelled(Message):
     """Agent to caller: the answer to `Cancel`."""
 
@@ -104,14 +106,14 @@ class Cancelled(Message):
     """Those which were dropped."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Skip(Message):
     """Caller to agent: the next task of its scatter never runs. Parts: its details."""
 
     request: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Refused(Message):
     """Agent to caller: the scatter can never run; it is dropped."""
 
@@ -119,7 +121,19 @@ class Refused(Message):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
+class Halted(Message):
+    """Agent to caller: the run drains, and those tasks which have no outcome get none."""
+
+    request: int
+    interrupted: int
+    """How many of them had begun."""
+    reason: str
+    exit_code: int
+    """With which the script is to exit."""
+
+
+@message
 class LetGo(Message):
     """Caller to agent: the caches which this task has had made are needed no more."""
 
@@ -129,19 +143,19 @@ class LetGo(Message):
     context: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Keep(Message):
     """Caller to agent: keep these data here; answered by `Fetched`. Parts: the data."""
 
     request: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Shared(Message):
     """Either to the other: this memory is for parcels from here. It comes as file descriptors."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Piece(Message):
     """Either to the other: the next piece of a parcel lies in the shared memory."""
 
@@ -151,35 +165,35 @@ class Piece(Message):
     size: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Leave(Message):
     """Script to agent: the script is over."""
 
     exit_code: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Fork(Message):
     """Agent to guard: fork an executor."""
 
     executor: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Run(Message):
     """Agent to guard: run the script. Parts: its arguments, one each."""
 
     executor: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Kill(Message):
     """Agent to guard: end the process at once, with what it has started."""
 
     executor: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Started(Message):
     """Guard to agent: the process runs. Its sockets come along as file descriptors."""
 
@@ -187,7 +201,7 @@ class Started(Message):
     pid: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Exited(Message):
     """Guard to agent: the process ended."""
 
@@ -199,7 +213,7 @@ class Exited(Message):
 
 
 LOCAL_MESSAGES: Final[tuple[type[Message], ...]] = (
-    Open, Items, Results, Abandon, Wait, Resume, Began, Cancel, Cancelled, Skip, Refused,
+    Open, Items, Results, Abandon, Wait, Resume, Began, Cancel, Cancelled, Skip, Refused, Halted,
     LetGo, Keep, Shared, Piece,
     Leave, Fork, Run, Kill, Started, Exited,
 )  # fmt: skip

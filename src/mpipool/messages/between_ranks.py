@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from mpipool.ids import (
@@ -17,10 +16,10 @@ from mpipool.ids import (
     Rank,
     ScatterId,
 )
-from mpipool.messages.message import Message, Path
+from mpipool.messages.message import Message, Path, message
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Hello(Message):
     """Agent to broker: this rank is ready to be lent."""
 
@@ -32,7 +31,28 @@ class Hello(Message):
     """The CPUs of its executors, as ``0,64``; empty if they are not pinned."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
+class Alive(Message):
+    """Agent to broker: this rank is still there, though it has had nothing to say."""
+
+
+@message
+class Missed(Message):
+    """Agent to broker: a rank has died, as MPI or the launcher says, or can't go on."""
+
+    rank: Rank
+    reason: str
+
+
+@message
+class Lost(Message):
+    """Broker to all agents: this rank is gone; what it led is over, what it ran is run again."""
+
+    rank: Rank
+    reason: str
+
+
+@message
 class Want(Message):
     """Leader to broker: so many tasks of this scatter wait for ranks."""
 
@@ -51,9 +71,11 @@ class Want(Message):
     """As `needs.Needs.packed` writes them."""
     parent: LeaseId = NO_LEASE
     """The lease of the task which opened the scatter; 0 for the script's."""
+    origin: ScatterId = NO_SCATTER
+    """The scatter of which this is a branch, whose tasks need more memory."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Lend(Message):
     """Broker to leader: this rank is yours for this scatter."""
 
@@ -68,7 +90,7 @@ class Lend(Message):
     """The CPUs of these ranks together, where they are pinned."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Refuse(Message):
     """Broker to leader: what the tasks of this scatter need they can never have."""
 
@@ -76,7 +98,7 @@ class Refuse(Message):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Return(Message):
     """Leader to broker: no task of mine is on the rank any more; so much still waits here."""
 
@@ -86,16 +108,18 @@ class Return(Message):
     pins: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Blocked(Message):
     """Member to broker: everything under these leases waits in a gather; the core is free."""
 
     leases: tuple[LeaseId, ...]
     tops: tuple[ScatterId, ...]
     """For each stack of the rank, the scatter for which its topmost blocked task waits."""
+    held: tuple[LeaseId, ...] = ()
+    """Those of the leases below another in their process, which waits: they can't resume before."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Define(Message):
     """Leader to member: the function behind a digest. Parts: what tasks share (JSON), function."""
 
@@ -104,7 +128,7 @@ class Define(Message):
     """The leader needs it no more; there are no parts then."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class RunTasks(Message):
     """Leader to member: run these tasks in order.
 
@@ -128,9 +152,11 @@ class RunTasks(Message):
     cores: tuple[int, ...] = ()
     """As the ranks in `Lend`."""
     cpus: str = ""
+    memory: int = 0
+    """MiB which each of them may use; 0 if nothing was said."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class TasksDone(Message):
     """Member to leader: these tasks ended. Parts: table, details, results."""
 
@@ -153,7 +179,7 @@ class TasksDone(Message):
     """Those which left something in their caches."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Ahead(Message):
     """Executor to leader to caller: the result of a task is on its way. Parts: the parcel.
 
@@ -167,21 +193,23 @@ class Ahead(Message):
     """It does not come after all."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Recall(Message):
     """Leader to member: end what runs under this lease and send everything back."""
 
     lease: LeaseId
+    orphaned: bool = False
+    """The leader is gone: the broker says it in its place, and wants the lease back."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Forget(Message):
     """Leader to member: the caches of this scope are needed no more."""
 
     scope: ScatterId
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Fetch(Message):
     """Agent to agent, caller to agent: send me these kept data."""
 
@@ -191,7 +219,7 @@ class Fetch(Message):
     """Whether a copy stays where it is fetched to."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Fetched(Message):
     """Agent to agent, to caller: what `Fetch` asked for. Parts: the data; none if they are gone."""
 
@@ -201,14 +229,33 @@ class Fetched(Message):
     """As in `Fetch`: the agent needs the data itself, and does not just pass them through."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
+class HowMade(Message):
+    """Caller to agent, agent to agent: how were these data made, which are lost?"""
+
+    request: int
+    data: DataId
+    maker: Rank
+
+
+@message
+class Made(Message):
+    """Agent to agent, to caller: the answer. Parts: what tasks share, function, item; or none."""
+
+    request: int
+    stage: str = ""
+    retries: int = 0
+    needs: str = ""
+
+
+@message
 class Release(Message):
     """Caller to agent, agent to agent: these kept data are needed no more."""
 
     data: tuple[DataId, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Assemble(Message):
     """First member to all members of a gang: take your seat."""
 
@@ -217,14 +264,14 @@ class Assemble(Message):
     """The gang will not be; whoever has taken its seat gets up."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Assembled(Message):
     """Member to first member: this rank's seat is kept for the gang."""
 
     gang: GangId
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Enter(Message):
     """First member to all members: everyone is seated; run this task. Parts: as in RunTasks."""
 
@@ -240,7 +287,7 @@ class Enter(Message):
     """The members, the first one first: they make a communicator."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Left(Message):
     """Member to first member: the call here has ended. Parts: as in TasksDone, of one task."""
 
@@ -248,14 +295,47 @@ class Left(Message):
     failed: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
+class Warned(Message):
+    """Agent to broker: this rank was sent a signal which asks the run to end soon."""
+
+    signal: int
+    hurried: bool = False
+    """Whether the launcher kills this rank in a moment."""
+
+
+@message
+class Drain(Message):
+    """Broker to agent of rank 0: when tasks are ended, and whether none is begun any more."""
+
+    seconds: float
+    """From now, until what still runs is ended."""
+    reason: str = ""
+    """Why the run drains; empty while tasks may be begun which end in time."""
+    exit_code: int = 0
+    """With which the run is to exit then."""
+
+
+@message
+class Tally(Message):
+    """Leader to broker: how tasks fared. Parts: JSON, as `tallying` writes it."""
+
+
+@message
+class Shun(Message):
+    """Broker to all agents: this rank is bad; caches there are to be made again elsewhere."""
+
+    rank: Rank
+
+
+@message
 class Despair(Message):
     """Agent to broker: the run can't go on."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Records(Message):
     """Leader to broker: put these outcomes on disk. Parts: table, details, results of each batch.
 
@@ -266,7 +346,7 @@ class Records(Message):
     """Five integers for each batch: scatter, rank that ran it, first task, attempt, 1 if keyed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Ask(Message):
     """Caller, through its agent, to broker: a question about the checkpoint. Parts: JSON."""
 
@@ -274,7 +354,7 @@ class Ask(Message):
     question: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Answer(Message):
     """Broker, through an agent, to caller. Parts: JSON (the error, where it is one), results."""
 
@@ -282,7 +362,7 @@ class Answer(Message):
     ok: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Stop(Message):
     """Broker to agent: end your executors and say goodbye."""
 
@@ -293,7 +373,7 @@ class Stop(Message):
     """Why some rank will not come back from user code, so that nobody waits for it in MPI."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Bye(Message):
     """Agent to broker: my executors are gone, my last records sent. And back: all is on disk."""
 
@@ -304,7 +384,7 @@ def mentions_last(message: Message) -> bool:
 
 
 RANK_MESSAGES: Final[tuple[type[Message], ...]] = (
-    Hello, Want, Lend, Refuse, Return, Blocked, Define, RunTasks, Ahead, TasksDone, Recall,
-    Forget, Fetch, Fetched, Release, Assemble, Assembled, Enter, Left, Despair, Records, Ask,
-    Answer, Stop, Bye,
+    Hello, Alive, Missed, Lost, Want, Lend, Refuse, Return, Blocked, Define, RunTasks, Ahead,
+    TasksDone, Recall, Forget, Fetch, Fetched, HowMade, Made, Release, Assemble, Assembled, Enter,
+    Left, Warned, Drain, Tally, Shun, Despair, Records, Ask, Answer, Stop, Bye,
 )  # fmt: skip

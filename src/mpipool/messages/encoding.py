@@ -42,8 +42,10 @@ class _Layout:
     """Gets these."""
     scalars: int
     head: struct.Struct
-    others: tuple[tuple[Pack, Unpack, Any], ...]
-    """How each of the other fields is packed and unpacked, and what it is when it is empty."""
+    packs: tuple[Pack, ...]
+    """How each of the other fields is packed."""
+    unpacks: tuple[tuple[Unpack, Any], ...]
+    """How it is unpacked, and what it is when it is empty."""
 
 
 def _pack_integers(values: tuple[int, ...]) -> bytes:
@@ -71,7 +73,13 @@ def _layout(make: type[Message]) -> _Layout:
             others[name] = (_pack_integers, _unpack_integers, ())
     names = (*scalars, *others)
     head = struct.Struct("<B" + "".join(scalars.values()) + "I" * (len(others) + 1))
-    return _Layout(make, names, _getter(names), len(scalars), head, tuple(others.values()))
+    packs = tuple(pack for pack, _, _ in others.values())
+    unpacks = tuple((unpack, empty) for _, unpack, empty in others.values())
+    return _Layout(make, names, _getter(names), len(scalars), head, packs, unpacks)
+
+
+def _packed(pack: Pack, value: Any) -> bytes:
+    return pack(value) if value else b""
 
 
 def _getter(names: tuple[str, ...]) -> Callable[[Message], tuple[Any, ...]]:
@@ -107,20 +115,17 @@ def encode(
     """
     layout = _LAYOUTS[message.code]
     values, parts = layout.values(message), message.parts
-    others = [
-        pack(value) if value else b""
-        for (pack, _, _), value in zip(layout.others, values[layout.scalars :], strict=True)
-    ]
+    scalars, others = values[: layout.scalars], values[layout.scalars :]
+    if any(others):
+        others = tuple(map(_packed, layout.packs, others))
     sizes = lengths = [*map(len, parts)]
     if refer is not None:
         parts = tuple(part for part in message.parts if not isinstance(part, Parcel))
         lengths, sizes = [_length(part, refer) for part in message.parts], [*map(len, parts)]
     if payload is not None:
         sizes.append(sum(map(len, payload)))
-    head = layout.head.pack(
-        message.code, *values[: layout.scalars], *map(len, others), len(lengths)
-    )
-    header = b"".join((head, *others, _sizes(len(lengths)).pack(*lengths)))
+    head = layout.head.pack(message.code, *scalars, *map(len, others), len(lengths))
+    header = b"".join((head, *filter(None, others), _sizes(len(lengths)).pack(*lengths)))
     if sum(sizes) > _ALIGNED:
         before = len(header) + sum(sizes[: sizes.index(max(sizes))])
         header += bytes(-before % ALIGNMENT)
@@ -147,14 +152,16 @@ def decode(frame: Buffer, find: Callable[[int, int], Any] | None = None) -> Mess
     layout = _LAYOUTS[view[0]]
     _, *values, count = layout.head.unpack_from(view)
     at = layout.head.size
-    for field, (_, unpack, empty) in enumerate(layout.others, start=layout.scalars):
+    for field, (unpack, empty) in enumerate(layout.unpacks, start=layout.scalars):
         size = values[field]
         values[field] = unpack(view[at : at + size].tobytes()) if size else empty
         at += size
-    lengths = _sizes(count).unpack_from(view, at)
-    there = sum(lengths) if find is None else sum(n for n in lengths if n < _IS_PARCEL)
-    parts = tuple(_cut(view, len(view) - there, lengths, find))
-    return layout.make(parts=parts, **dict(zip(layout.names, values, strict=True)))
+    fields = dict(zip(layout.names, values, strict=True))
+    if count:
+        lengths = _sizes(count).unpack_from(view, at)
+        there = sum(lengths) if find is None else sum(n for n in lengths if n < _IS_PARCEL)
+        fields["parts"] = tuple(_cut(view, len(view) - there, lengths, find))
+    return layout.make(**fields)
 
 
 @cache

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from mpipool.ids import ScatterId
+from mpipool.values import named_value as message
+
+__all__ = ["Buffer", "Message", "Path", "message"]
 
 Buffer = bytes | bytearray | memoryview
 Path = tuple[ScatterId, ...]
 """A scatter's ancestors, outermost first, ending with the scatter itself."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@message
 class Message:
     """What all messages have: opaque byte strings behind the header."""
 

@@ -8,9 +8,13 @@ from mpipool.scheduler.events import (
     Grant,
     LeaseReturned,
     RankJoined,
+    RankLost,
+    RankQuarantined,
+    Reclaim,
     Refuse,
     TokensProvided,
 )
+from mpipool.scheduler.health import Health
 from mpipool.scheduler.machine import Scheduler
 
 __all__ = [
@@ -19,8 +23,12 @@ __all__ = [
     "DemandChanged",
     "Event",
     "Grant",
+    "Health",
     "LeaseReturned",
     "RankJoined",
+    "RankLost",
+    "RankQuarantined",
+    "Reclaim",
     "Refuse",
     "Scheduler",
     "TokensProvided",

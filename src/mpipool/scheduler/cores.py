@@ -45,16 +45,22 @@ class Core:
     """Those whose first rank this is."""
     blocked: frozenset[LeaseId] = frozenset()
     tops: tuple[ScatterId, ...] = ()
+    held: frozenset[LeaseId] = frozenset()
+    """Those of the blocked leases which can't resume before another one has."""
     guests: set[LeaseId] = field(default_factory=set)
     """Leases of other ranks which are here too and are not blocked."""
     seat: LeaseId = NO_GANG
     below: int = 0
     """Stacks that were here when the gang sat down."""
+    gone: bool = False
+    """Whether the rank is lent no more."""
+    lost: bool = False
+    """Whether that is since it is dead."""
 
     @property
     def place(self) -> Place:
         """Where the rank belongs."""
-        if not self.guests <= self.blocked:
+        if self.gone or not self.guests <= self.blocked:
             return BUSY
         if not (self.leases or self.guests):
             return IDLE
@@ -122,22 +128,24 @@ class Cores:
         self.free = 0
         self.stirred = False
         self._cores: dict[Rank, Core] = {}
+        """All that ever joined: leases may still be on one that is lost."""
+        self._living: dict[Rank, None] = {}
         self._gangs: dict[LeaseId, Shelf] = {}
         self._guests: dict[LeaseId, tuple[Rank, ...]] = {}
         """Of each lease with several ranks, all but the first."""
         self.by_node = False
 
     def __len__(self) -> int:
-        return len(self._cores)
+        return len(self._living)
 
     def __contains__(self, rank: Rank) -> bool:
-        return rank in self._cores
+        return rank in self._living
 
     def __getitem__(self, rank: Rank) -> Core:
         return self._cores[rank]
 
     def __iter__(self) -> Iterator[Rank]:
-        return iter(self._cores)
+        return iter(self._living)
 
     @property
     def any_free(self) -> bool:
@@ -149,7 +157,28 @@ class Cores:
         core = Core(self.nodes.of(node, memory))
         core.node.ranks.append(rank)
         self._cores[rank] = core
+        self._living[rank] = None
         self._file(rank, core)
+
+    def retire(self, rank: Rank, *, lost: bool) -> None:
+        """Lend a rank no more: it is lost, or bad. Leases which are on it end as usual."""
+        core = self._cores[rank]
+        core.lost |= lost
+        if core.gone:
+            return
+        self._unfile(rank, core)
+        core.gone = True
+        core.node.ranks.remove(rank)
+        del self._living[rank]
+        self.stirred = True
+
+    def is_gone(self, rank: Rank) -> bool:
+        """Whether a rank was lent and is not any more."""
+        return rank in self._cores and rank not in self._living
+
+    def is_lost(self, rank: Rank) -> bool:
+        """Whether a rank that was there is dead."""
+        return self._cores[rank].lost
 
     # --- leases ----------------------------------------------------------------------------------
 
@@ -233,7 +262,7 @@ class Cores:
         of it; then an idle one; then one on whose stack the task can stand; last one which must
         open another stack.
         """
-        if home in self._cores and self.takes(home, path, gang):
+        if home in self._living and self.takes(home, path, gang):
             return home
         if gang in self._gangs:
             rank = self._gangs[gang].first(path)
@@ -245,7 +274,7 @@ class Cores:
         self, path: tuple[ScatterId, ...], home: Rank, gang: LeaseId = NO_GANG
     ) -> Iterator[Rank]:
         """Yield all ranks of which `choose` returns the first one."""
-        if home in self._cores and self.takes(home, path, gang):
+        if home in self._living and self.takes(home, path, gang):
             yield home
         if gang in self._gangs:
             yield from self._gangs[gang].all(path)

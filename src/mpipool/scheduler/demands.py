@@ -50,6 +50,8 @@ class Demand:
     """Whether it needs no more than a core."""
     above: tuple[LeaseId, ...] = ()
     """The leases under which its ancestors run, the nearest first."""
+    origin: ScatterId | None = None
+    """The scatter of which it is a branch."""
     gang: LeaseId = NO_GANG
     """The one of these which is a gang's."""
     pins: dict[Rank, None] = field(default_factory=dict)
@@ -58,6 +60,11 @@ class Demand:
     """Whether its leader was told that it gets no rank."""
     filed: Urgency | None = None
     """Where it stands in the heap."""
+
+    @property
+    def awaited(self) -> ScatterId:
+        """The scatter for which its leader waits, where that waits for its tasks."""
+        return self.scatter if self.origin is None else self.origin
 
     @property
     def unmet(self) -> int:

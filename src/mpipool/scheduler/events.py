@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from mpipool.ids import LeaseId, Rank, ScatterId
 from mpipool.needs import PLAIN, Needs
+from mpipool.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RankJoined:
     """A rank is there and has a core to lend."""
 
@@ -20,14 +20,31 @@ class RankJoined:
     """MiB of the node; 0 where it is unknown, and so not limited."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
+class RankLost:
+    """A rank is gone, with all that it led and ran.
+
+    Leases on it are returned by their leaders as usual, once these have heard of it.
+    """
+
+    rank: Rank
+
+
+@value
+class RankQuarantined:
+    """A rank is bad, and is to be lent no more; what it runs and leads goes on."""
+
+    rank: Rank
+
+
+@value
 class TokensProvided:
     """The run has so many of these named tokens."""
 
     tokens: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class DemandChanged:
     """A scatter opened, its queue ran empty or filled again, or it closed."""
 
@@ -45,9 +62,11 @@ class DemandChanged:
     """Ranks for each of which a task waits that must run there."""
     parent: LeaseId | None = None
     """The lease of the task that opened it; None for the script. The first report counts."""
+    origin: ScatterId | None = None
+    """The scatter of which it is a branch, for which its leader waits. The first report counts."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class LeaseReturned:
     """A rank has no more tasks under this lease."""
 
@@ -57,7 +76,7 @@ class LeaseReturned:
     pins: tuple[Rank, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CoreBlocked:
     """All tasks under these leases of the rank wait in a gather (none, when one resumed)."""
 
@@ -67,12 +86,22 @@ class CoreBlocked:
     a gang for that one alone."""
     tops: tuple[ScatterId, ...]
     """For each stack of the rank, the scatter for which its topmost blocked task waits."""
+    held: frozenset[LeaseId] = frozenset()
+    """Those of the leases which can't resume before another above them in their process has."""
 
 
-Event = RankJoined | TokensProvided | DemandChanged | LeaseReturned | CoreBlocked
+Event = (
+    RankJoined
+    | RankLost
+    | RankQuarantined
+    | TokensProvided
+    | DemandChanged
+    | LeaseReturned
+    | CoreBlocked
+)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Grant:
     """Lend this rank's core to the scatter."""
 
@@ -85,7 +114,7 @@ class Grant:
     """For a gang its members, for threads the ranks whose cores are held; ``rank`` comes first."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Refuse:
     """No task of the scatter can ever be placed; said once of each scatter."""
 
@@ -93,7 +122,15 @@ class Refuse:
     reason: str
 
 
-Command = Grant | Refuse
+@value
+class Reclaim:
+    """The leader of this lease is gone: have its rank end what runs under it, and return it."""
+
+    lease: LeaseId
+    rank: Rank
+
+
+Command = Grant | Refuse | Reclaim
 
 
 class Lease(NamedTuple):

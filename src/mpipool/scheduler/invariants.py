@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 
 from mpipool.ids import LeaseId, Rank, leader_of
+from mpipool.scheduler import stall
 from mpipool.scheduler.demands import Demand
 from mpipool.scheduler.machine import Scheduler
 from mpipool.scheduler.stores import Store
@@ -114,7 +115,11 @@ def _something_goes_on(scheduler: Scheduler) -> None:
     for demand in demands:
         if demand.above:
             opened.setdefault(demand.above[0], []).append(demand)
+    if any(stall.is_ending(cores, demands, lease) for lease in scheduler.leases.values()):
+        return
     for lease, (rank, _, _) in scheduler.leases.items():
+        if lease in cores[rank].held:
+            continue
         below = opened.get(lease, [])
         first = [demand for demand in below if demand.scatter in cores[rank].tops] or below
         if not any(demand in waiting or demand.lent for demand in first):

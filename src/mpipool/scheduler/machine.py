@@ -35,6 +35,9 @@ from mpipool.scheduler.events import (
     Lease,
     LeaseReturned,
     RankJoined,
+    RankLost,
+    RankQuarantined,
+    Reclaim,
     Refuse,
     TokensProvided,
 )
@@ -91,9 +94,10 @@ class Scheduler:
         self._fitting = Fitting(self.cores, self.holdings.tokens)
         self._size = size
         self._last_lease = LeaseId(0)
-        self._refusals: list[Command] = []
+        self._first: list[Command] = []
+        """What is to be said before anything is granted."""
 
-    def handle(self, event: Event, now: float = 0.0) -> list[Command]:
+    def handle(self, event: Event, now: float = 0.0) -> list[Command]:  # noqa: C901 - a table
         """Take in what happened and decide who gets which rank.
 
         Parameters
@@ -109,16 +113,20 @@ class Scheduler:
                 changed = self._end(event)
             case DemandChanged():
                 changed = self._change(event)
-            case CoreBlocked(rank, leases, tops):
-                self._block(rank, leases, tops)
+            case CoreBlocked():
+                self._block(event)
             case RankJoined():
                 self._join(event)
+            case RankLost(rank):
+                self._lose(rank)
+            case RankQuarantined(rank):
+                self._quarantine(rank)
             case TokensProvided(tokens):
                 self.holdings.provide(tokens)
         commands = self._place(changed, now)
-        if self._refusals:
-            commands = self._refusals + commands
-            self._refusals = []
+        if self._first:
+            commands = self._first + commands
+            self._first = []
         return commands
 
     @property
@@ -143,11 +151,51 @@ class Scheduler:
             for demand in self.demands:
                 self._judge(demand)
 
+    def _lose(self, rank: Rank) -> None:
+        """Take a rank out, and drop the scatters which it led."""
+        self._take_out(rank, lost=True)
+        orphans = [demand for demand in self.demands if leader_of(demand.scatter) == rank]
+        for demand in orphans:
+            demand.closed = True
+            self._report(demand, 0, 0.0)
+        self._reclaim({demand.scatter for demand in orphans})
+        self._unpin(rank)
+
+    def _quarantine(self, rank: Rank) -> None:
+        """Lend a rank no more; what is on it may end, and caches there are made again elsewhere."""
+        self._take_out(rank, lost=False)
+        self._unpin(rank)
+
+    def _take_out(self, rank: Rank, *, lost: bool) -> None:
+        if self._size is not None and not self.cores.is_gone(rank):
+            self._size -= 1
+        if rank in self.cores or self.cores.is_gone(rank):
+            self.cores.retire(rank, lost=lost)
+            self.reservations.drop()
+
+    def _unpin(self, rank: Rank) -> None:
+        """Expect no task to run on a rank any more, and see what can't be without it."""
+        for demand in self.demands:
+            self.pins.change(demand, [pin for pin in demand.pins if pin != rank])
+            if self.is_complete:
+                self._judge(demand)
+
+    def _reclaim(self, orphans: set[ScatterId]) -> None:
+        """Have the leases of scatters whose leader is gone returned."""
+        for number, lease in list(self.leases.items()):
+            if lease.scatter not in orphans:
+                continue
+            if not self.cores.is_lost(lease.rank):
+                self._first.append(Reclaim(number, lease.rank))
+            else:
+                self._end(LeaseReturned(number, 0, 0.0))
+
     def _change(self, event: DemandChanged) -> Demand:
         is_new = event.scatter not in self.demands
         demand = self.demands.open(event.scatter, event.path, event.needs)
         demand.closed = event.closed
         if is_new:
+            demand.origin = event.origin
             self._set_in_place(demand, event.parent)
         self._report(demand, event.queued, event.seconds, event.pins)
         if not demand.plain and is_new and self.is_complete:
@@ -183,6 +231,8 @@ class Scheduler:
         self, demand: Demand, queued: int, seconds: float, pins: tuple[Rank, ...] = ()
     ) -> None:
         demand.queued, demand.seconds, demand.coming = queued, seconds, 0
+        # Its leader may not know yet that a rank is lost.
+        pins = tuple(rank for rank in pins if not self.cores.is_gone(rank))
         if pins or demand.pins:
             self.pins.change(demand, pins)
             if self.is_complete:
@@ -190,10 +240,12 @@ class Scheduler:
         self.demands.forget_if_over(demand)
         self.demands.file(demand)
 
-    def _block(self, rank: Rank, leases: frozenset[LeaseId], tops: tuple[ScatterId, ...]) -> None:
-        if rank not in self.cores:
+    def _block(self, event: CoreBlocked) -> None:
+        rank = event.rank
+        if rank not in self.cores and not self.cores.is_gone(rank):
             raise InvalidEvent("scheduler", f"CoreBlocked({rank})", "the rank has not joined")
-        self.cores.block(rank, leases, tops)
+        self.cores.block(rank, event.leases, event.tops)
+        self.cores[rank].held = event.held
         if self.pins:
             self.pins.freed([rank])
             for lease in self.cores[rank].leases:
@@ -213,7 +265,7 @@ class Scheduler:
             demand.refused = True
             self.pins.change(demand, ())
             self.demands.file(demand)
-            self._refusals.append(Refuse(demand.scatter, reason))
+            self._first.append(Refuse(demand.scatter, reason))
 
     # --- placing ---------------------------------------------------------------------------------
 

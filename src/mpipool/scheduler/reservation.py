@@ -119,6 +119,10 @@ class Reservations:
                 standing.complete = self._completion(standing, now)
         return standing
 
+    def drop(self) -> None:
+        """Withhold nothing any more: what was planned may not come true."""
+        self.standing = None
+
     def against(self, demand: Demand) -> Reservation | None:
         """Return what is withheld from a scatter."""
         standing = self.standing

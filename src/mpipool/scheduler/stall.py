@@ -20,9 +20,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from mpipool.ids import LeaseId, ScatterId
+from mpipool.ids import LeaseId
 from mpipool.needs import Needs
-from mpipool.scheduler.cores import Cores
+from mpipool.scheduler.cores import Core, Cores
 from mpipool.scheduler.demands import Demand, Demands
 from mpipool.scheduler.events import Lease
 
@@ -36,13 +36,20 @@ def all_wait(cores: Cores, demands: Demands, leases: Mapping[LeaseId, Lease]) ->
         if demand.above:
             below.setdefault(demand.above[0], []).append(demand)
     return all(
-        _waits(below.get(lease, ()), cores[rank].tops) for lease, (rank, *_) in leases.items()
+        not is_ending(cores, demands, lease)
+        and (number in cores[lease.rank].held or waits(below.get(number, ()), cores[lease.rank]))
+        for number, lease in leases.items()
     )
 
 
-def _waits(below: Iterable[Demand], tops: tuple[ScatterId, ...]) -> bool:
-    """Whether one lease waits for the scatters which its task has opened."""
-    on_top = [demand for demand in below if demand.scatter in tops]
+def is_ending(cores: Cores, demands: Demands, lease: Lease) -> bool:
+    """Whether a lease is about to be returned, since its rank or its leader is gone."""
+    return cores.is_lost(lease.rank) or demands[lease.scatter].closed
+
+
+def waits(below: Iterable[Demand], core: Core) -> bool:
+    """Whether a lease on a core waits for the scatters which its task has opened."""
+    on_top = [demand for demand in below if demand.awaited in core.tops]
     return any(demand.waits or demand.pins or demand.lent for demand in on_top or below)
 
 

@@ -17,6 +17,12 @@ class Transport(Protocol):
     doorbell: int | None
     """Descriptor which becomes readable when a message comes while the loop sleeps."""
     traffic: Traffic
+    survives: bool
+    """Whether the other ranks go on when one dies."""
+    lost: set[Rank]
+    """Ranks which were noticed to be dead, until they are given up; the loop is woken for it."""
+    gone: set[Rank]
+    """Ranks which were given up."""
 
     @property
     def rings(self) -> bool:
@@ -45,6 +51,14 @@ class Transport(Protocol):
     @property
     def streams(self) -> bool:
         """Whether pieces of parcels are still to be sent."""
+
+    def give_up(self, rank: Rank) -> None:
+        """Have nothing to do any more with a rank that is dead, or counts as dead.
+
+        What is sent to it is dropped, and so is what comes from it, even if it has arrived already.
+        Its parcels are void, and nothing waits for it. If it still lives and can be reached, it is
+        killed: it must not come back.
+        """
 
     def drain(self) -> None:
         """Drop the parcels which come, and cut those short which go: the run ends."""

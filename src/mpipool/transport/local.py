@@ -23,11 +23,14 @@ class LocalTransport:
     unsent = False
     streams = False
     doorbell: int | None = None
+    survives = False
 
     def __init__(self, rank: Rank, boxes: list[deque[tuple[Rank, Message]]]) -> None:
         self.rank = rank
         self.size = len(boxes)
         self.traffic = Traffic()
+        self.lost: set[Rank] = set()
+        self.gone: set[Rank] = set()
         self._boxes = boxes
 
     def send(self, to: Rank, message: Message) -> None:
@@ -49,6 +52,10 @@ class LocalTransport:
 
     def wakes(self) -> None:
         """Nobody rings."""
+
+    def give_up(self, rank: Rank) -> None:
+        """Nobody dies alone here."""
+        raise AssertionError(f"rank {rank} lives in this process")
 
     def drain(self) -> None:
         """Nothing is under way."""

@@ -1,21 +1,17 @@
 """Ranks which are MPI processes. The one module that imports mpi4py.
 
 * COMM_WORLD is duplicated, so that messages of user code never meet ours.
-* Only Isend, Improbe, Mrecv and Test are used: two agents in a blocking send above the eager limit
-  would deadlock.
-* A message longer than a fragment is cut; fragments of one pair of ranks arrive in order, since the
-  receiver matches any tag. At most a few are under way to one peer, the others wait here. In front
-  of the first stands how long the whole is.
-* What only passes through the receiver on its way to a process goes as a parcel (`pieces`).
+* Only Isend, Improbe, Imrecv and Test are used (`wire`): two agents in a blocking send above the
+  eager limit would deadlock, and a blocking receive from a rank that dies would last for ever.
+* Long messages go as `fragments`. What only passes through the receiver on its way to a process
+  goes as a parcel (`pieces`).
+* That a rank is dead is known from the kernel (`deaths`) on its own node, and from the errors of
+  MPI where it has MPI_ERR_PROC_FAILED.
 """
 
 from __future__ import annotations
 
 import os
-import struct
-import sys
-import time
-from array import array
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -39,33 +35,28 @@ from mpipool.messages import (  # noqa: E402
     encode,
     mentions_last,
     parcels_in,
-    room_for,
 )
-from mpipool.transport.doorbell import (  # noqa: E402
-    Address,
-    Doorbell,
-    Neighbour,
-    neighbour,
-)
+from mpipool.transport.communicators import Communicators  # noqa: E402
+from mpipool.transport.deaths import OVER, Deaths, survives, tell_launcher  # noqa: E402
+from mpipool.transport.doorbell import Doorbell, Neighbour, neighbour  # noqa: E402
+from mpipool.transport.fragments import Incoming, Outgoing  # noqa: E402
+from mpipool.transport.gangs import Gangs  # noqa: E402
 from mpipool.transport.interface import Traffic  # noqa: E402
+from mpipool.transport.meeting import addresses, wait_for_all  # noqa: E402
 from mpipool.transport.pieces import Pieces  # noqa: E402
+from mpipool.transport.wire import Wire  # noqa: E402
 
-FRAGMENT: Final = 1 << 20
-UNDER_WAY: Final = 8
-"""Fragments under way to one peer."""
 LONGEST_SLEEP: Final = 0.01
 """Seconds. A message that comes while the loop sleeps waits for so long at most."""
 LONGEST_SLEEP_WITH_BELLS: Final = 0.05
 """Seconds, where every other rank can ring for its messages."""
-ABSENT_SECONDS: Final = 30.0
-"""How often rank 0 says which ranks have not come up yet."""
 LONGEST_SLEEP_WITH_PIECES: Final = 0.001
 """Seconds, while pieces of parcels are under way: who gets rid of one waits for that."""
-_LAST, _MORE = 1, 2
-_WHOLE: Final = struct.Struct("<Q")
-"""In front of a message in several fragments: its length."""
 _TAGS: Final = 32768
 """MPI promises so many tags."""
+_ULFM: Final = MPI.ERR_PROC_FAILED != MPI.ERR_UNKNOWN
+"""Whether this MPI can say that a rank is dead."""
+_DEATHS: Final = {MPI.ERR_PROC_FAILED, MPI.ERR_PROC_FAILED_PENDING, MPI.ERR_REVOKED}
 
 
 class MpiTransport:
@@ -79,22 +70,29 @@ class MpiTransport:
 
     def __init__(self, finalizes: bool = True) -> None:
         self._finalizes = finalizes
-        _wait_for_all()
+        wait_for_all(MPI)
         self._world = MPI.COMM_WORLD.Dup()
         self._world.Set_errhandler(MPI.ERRORS_RETURN)
         self.rank = Rank(self._world.Get_rank())
         self.size = self._world.Get_size()
         self.traffic = Traffic()
+        self.survives = survives(os.environ)
+        self.lost: set[Rank] = set()
+        self.gone: set[Rank] = set()
         self._to_self: deque[Message] = deque()
-        self._waiting: dict[Rank, deque[tuple[int, Buffer]]] = {}
-        self._under_way: dict[Rank, deque[tuple[Any, Buffer]]] = {}
-        self._partial: dict[Rank, tuple[memoryview, int]] = {}
-        """Memory for the message which has begun to come, and how much of it is there."""
+        self._held: dict[Rank, deque[Message]] = {}
+        """Messages of whose parcels pieces are still to come."""
         self._doorbell = Doorbell()
-        self.doorbell: int | None = self._doorbell.descriptor
+        self._deaths = Deaths(self._doorbell.descriptor)
+        self.doorbell: int | None = self._deaths.descriptor
         self._neighbours = self._meet_neighbours()
         self._all_ring = len(self._neighbours) == self.size - 1
-        self._pieces = Pieces(self._world.Dup(), MPI.BYTE, MPI.Status, self._wake)
+        wire = Wire(self._world, MPI, self._take_in)
+        self._outgoing, self._incoming = Outgoing(wire, self._wake), Incoming(wire)
+        self._wire = wire
+        self._pieces = Pieces(Wire(self._world.Dup(), MPI, self._take_in), self._wake)
+        self._gangs = Gangs()
+        self._communicators = Communicators(MPI, self._gangs)
 
     @property
     def rings(self) -> bool:
@@ -109,21 +107,22 @@ class MpiTransport:
         return LONGEST_SLEEP_WITH_BELLS if self._all_ring else LONGEST_SLEEP
 
     def _meet_neighbours(self) -> dict[Rank, Neighbour]:
-        own = self._doorbell.address
-        integers = array("q", bytes(8 * len(own) * self.size))
-        self._world.Allgather(array("q", own), integers)
-        found = {}
-        for rank in range(self.size):
-            address = Address(*integers[len(own) * rank : len(own) * (rank + 1)])
+        own, found = self._doorbell.address, {}
+        for number, address in enumerate(addresses(self._world, own)):
+            rank = Rank(number)
             bell = neighbour(own, address) if rank != self.rank else None
             if bell:
-                found[Rank(rank)] = bell
+                found[rank] = bell
+                self._deaths.watch(rank, address.pid)
         return found
 
     def send(self, to: Rank, message: Message) -> None:
         """Start sending, or queue behind what is under way to this peer."""
         if to == self.rank:
             self._to_self.append(message)
+            return
+        if to in self.gone:
+            self._pieces.unsent(message, mentions_last(message))
             return
         message = self._with_parcels(to, message)
         parcels = parcels_in(message)
@@ -135,12 +134,7 @@ class MpiTransport:
         if mentions_last(message):
             for parcel in parcels:
                 self._pieces.mentioned(parcel)
-        waiting = self._waiting.setdefault(to, deque())
-        if size <= FRAGMENT:
-            waiting.append((_LAST, b"".join(buffers)))
-        else:
-            waiting.extend(_fragments(size, buffers))
-        self._push(to)
+        self._outgoing.send(to, buffers)
 
     def _with_parcels(self, to: Rank, message: Message) -> Message:
         """Let large parts which only pass through the receiver go as parcels."""
@@ -154,19 +148,39 @@ class MpiTransport:
 
     def receive(self) -> Iterator[tuple[Rank, Message]]:
         """Yield what has arrived, and push on what is still to be sent."""
-        for peer in list(self._under_way):
-            self._push(peer)
+        self._outgoing.push()
         while self._to_self:
             yield self.rank, self._to_self.popleft()
-        status = MPI.Status()
-        while (arrived := self._world.Improbe(MPI.ANY_SOURCE, MPI.ANY_TAG, status)) is not None:
-            sender = Rank(status.Get_source())
-            size, is_last = status.Get_count(MPI.BYTE), status.Get_tag() == _LAST
-            whole = self._assemble(sender, arrived, size, is_last)
-            if whole is not None:
-                yield sender, self._decode(sender, whole)
+        if self._held:
+            yield from self._complete()
+        for sender, whole in self._incoming.take():
+            message = self._decode(sender, whole)
+            if self.survives and self._must_wait(sender, message):
+                self._held.setdefault(sender, deque()).append(message)
+            else:
+                yield sender, message
         if len(self._pieces):
             self._pieces.move()
+
+    def _must_wait(self, sender: Rank, message: Message) -> bool:
+        """Whether a message, or one before it, says that something is done which may get lost.
+
+        Who is told that a task is done can't be told later that its result has not come after all.
+        """
+        return sender in self._held or self._is_early(sender, message)
+
+    def _is_early(self, sender: Rank, message: Message) -> bool:
+        # What is ahead of a result must not wait for it: it says who takes the pieces.
+        return mentions_last(message) and self._pieces.is_coming(sender, message)
+
+    def _complete(self) -> Iterator[tuple[Rank, Message]]:
+        """Yield the messages which need not wait any more."""
+        for sender in list(self._held):
+            held = self._held[sender]
+            while held and not self._is_early(sender, held[0]):
+                yield sender, held.popleft()
+            if not held:
+                self._held.pop(sender, None)
 
     def _decode(self, sender: Rank, frame: Buffer) -> Message:
         is_ahead = frame[0] == Ahead.code
@@ -182,16 +196,67 @@ class MpiTransport:
     def may_sleep(self) -> bool:
         """Ask the others to ring from now on, unless something has arrived already."""
         self._doorbell.sleeps()
-        return not self._to_self and not self._world.Iprobe(MPI.ANY_SOURCE, MPI.ANY_TAG)
+        return not (self._to_self or self._incoming) and self._wire.is_quiet()
 
     def wakes(self) -> None:
-        """Tell the others that ringing is needless."""
+        """Tell the others that ringing is needless, and look who of them has died."""
         self._doorbell.wakes()
+        died = self._deaths.noticed()
+        if len(died) == 1:  # or nobody could say for which one the others were killed
+            tell_launcher(f"rank {died[0]} died")
+        for rank in died:
+            self._note(rank)
+
+    def _note(self, rank: Rank) -> None:
+        if rank not in self.gone:
+            self.lost.add(rank)
+
+    def _take_in(self, error: Exception, peer: Rank | None) -> None:
+        """Note who is dead, as MPI says; raise what says something else."""
+        assert isinstance(error, MPI.Exception)
+        if _ULFM and error.Get_error_class() in _DEATHS:
+            for rank in self._failed():
+                self._note(rank)
+        elif not self.survives or peer is None:
+            raise error
+        if peer is not None:
+            self._note(peer)
+
+    def _failed(self) -> list[Rank]:
+        """Return all ranks which have died so far, and let MPI receive from any other one."""
+        failed, everybody = self._world.Get_failed(), self._world.Get_group()
+        size = failed.Get_size()
+        ranks = failed.Translate_ranks(list(range(size)), everybody) if size else []
+        self._world.Ack_failed(size)
+        failed.Free()
+        everybody.Free()
+        return [Rank(rank) for rank in ranks]
+
+    def give_up(self, rank: Rank) -> None:
+        """Have nothing to do any more with a rank that is dead, or counts as dead."""
+        assert rank != self.rank, "a rank does not give itself up"
+        self.lost.discard(rank)
+        if rank in self.gone:
+            return
+        self.gone.add(rank)
+        self._deaths.kill(rank)
+        self._held.pop(rank, None)
+        self._outgoing.give_up(rank)
+        self._incoming.give_up(rank)
+        self._pieces.give_up(rank)
+        self._neighbours.pop(rank, None)
+        if self.interrupts:
+            self._gangs.give_up(rank)
+
+    @property
+    def interrupts(self) -> bool:
+        """Whether members of a gang who wait in MPI for a dead one come out with an error."""
+        return _ULFM and self.survives
 
     @property
     def unsent(self) -> bool:
         """Whether sends are under way."""
-        return bool(self._under_way) or bool(self._to_self)
+        return bool(self._outgoing) or bool(self._to_self)
 
     @property
     def streams(self) -> bool:
@@ -203,10 +268,17 @@ class MpiTransport:
         self._pieces.drain()
 
     def close(self) -> None:
-        """Complete the sends, and finalise MPI unless that is the user's."""
-        while self._under_way:
-            for peer in list(self._under_way):
-                self._push(peer)
+        """Complete the sends, and finalise MPI unless that is the user's.
+
+        After a death MPI is just left: Finalize would wait for the dead.
+        """
+        while self._outgoing:
+            self.wakes()
+            for rank in list(self.lost):
+                self.give_up(rank)
+            self._outgoing.push()
+        if self.gone:
+            return
         self._pieces.close()
         self._world.Free()
         if self._finalizes:
@@ -214,6 +286,7 @@ class MpiTransport:
 
     def abort(self, exit_code: int) -> NoReturn:
         """End all ranks of the world at once."""
+        tell_launcher(OVER)
         # MPICH says who called it, behind the sentence which says why.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         MPI.COMM_WORLD.Abort(exit_code)
@@ -227,9 +300,7 @@ class MpiTransport:
     def communicator(self, ranks: Sequence[int], serial: int) -> MPI.Intracomm:
         """Make a communicator of some ranks; each of them calls this, and no other.
 
-        Not by Create_from_group: under Open MPI 5 each such call takes longer than the one before
-        (after 250 of them 50 ms), as its launcher keeps a record of all. Create_group needs 20 µs
-        in both, but fails after a rank has died, where only the other one works.
+        By Create_group, which needs 20 µs; where ranks may die as in `gangs`.
 
         Parameters
         ----------
@@ -246,62 +317,22 @@ class MpiTransport:
         everybody = MPI.COMM_WORLD.Get_group()
         members = everybody.Incl(list(ranks))
         try:
-            made = MPI.COMM_WORLD.Create_group(members, serial % _TAGS)
-        except MPI.Exception:
-            made = MPI.Intracomm.Create_from_group(members, f"mpipool-{serial}")
+            if self.interrupts:
+                tag = f"mpipool-{serial}"
+                make = partial(MPI.Intracomm.Create_from_group, members, tag)
+                made = self._gangs.base(ranks, make).Dup()
+            else:
+                made = MPI.COMM_WORLD.Create_group(members, serial % _TAGS)
         finally:
             members.Free()
             everybody.Free()
         made.Set_errhandler(MPI.ERRORS_RETURN)
-        return _Communicator(made)
-
-    def _push(self, peer: Rank) -> None:
-        under_way = self._under_way.setdefault(peer, deque())
-        while under_way and under_way[0][0].Test():
-            under_way.popleft()
-        waiting = self._waiting.get(peer)
-        while waiting and len(under_way) < UNDER_WAY:
-            tag, fragment = waiting.popleft()
-            under_way.append((self._world.Isend([fragment, MPI.BYTE], peer, tag), fragment))
-        if not under_way:
-            del self._under_way[peer]
-        else:
-            self._wake(peer)
+        adopted: MPI.Intracomm = self._communicators.adopt(made)
+        return adopted
 
     def _wake(self, peer: Rank) -> None:
         if peer in self._neighbours:
             self._neighbours[peer].wake()
-
-    def _assemble(
-        self, sender: Rank, arrived: MPI.Message, size: int, is_last: bool
-    ) -> Buffer | None:
-        """Receive a message, or a fragment of one to where it belongs."""
-        begun = self._partial.pop(sender, None)
-        if begun is None:
-            frame = bytearray(size)
-            arrived.Recv([frame, MPI.BYTE])
-            if is_last:
-                return frame
-            room, at = room_for(_WHOLE.unpack_from(frame)[0]), size - _WHOLE.size
-            room[:at] = memoryview(frame)[_WHOLE.size :]
-        else:
-            room, at = begun
-            arrived.Recv([room[at : at + size], MPI.BYTE])
-            at += size
-        if is_last:
-            return room
-        self._partial[sender] = room, at
-        return None
-
-
-def _fragments(size: int, buffers: list[Buffer]) -> Iterator[tuple[int, Buffer]]:
-    """Cut a long message, whose parts stay where they are, into fragments with their tags."""
-    head, *others = buffers
-    first = _WHOLE.pack(size) + bytes(head)
-    parts = [memoryview(buffer) for buffer in (first, *others) if len(buffer)]
-    cut = [part[at : at + FRAGMENT] for part in parts for at in range(0, len(part), FRAGMENT)]
-    for number, fragment in enumerate(cut, start=1):
-        yield (_MORE if number < len(cut) else _LAST), fragment
 
 
 def _passes_through(message: Message) -> bool:
@@ -309,63 +340,3 @@ def _passes_through(message: Message) -> bool:
     if isinstance(message, RunTasks):
         return not message.cores  # each member of a gang needs the item
     return isinstance(message, Fetched) and not message.copies
-
-
-class _Communicator(MPI.Intracomm):
-    """A communicator whose members may have messages of their ranks to serve while they meet.
-
-    The first reduction of Python objects duplicates the communicator inside mpi4py, which holds
-    the GIL in `MPI_Comm_dup` until all members have come. A rank which waits there serves nobody;
-    if another member comes only after a scatter to whose tasks that rank belongs, both wait for
-    ever. So they meet in a barrier before, which lets other threads go on.
-    """
-
-    _met = False
-
-    def _meet(self) -> None:
-        if not self._met:
-            self.Barrier()
-            self._met = True
-
-    def reduce(self, *args: Any, **kwargs: Any) -> Any:
-        self._meet()
-        return super().reduce(*args, **kwargs)
-
-    def allreduce(self, *args: Any, **kwargs: Any) -> Any:
-        self._meet()
-        return super().allreduce(*args, **kwargs)
-
-    def scan(self, *args: Any, **kwargs: Any) -> Any:
-        self._meet()
-        return super().scan(*args, **kwargs)
-
-    def exscan(self, *args: Any, **kwargs: Any) -> Any:
-        self._meet()
-        return super().exscan(*args, **kwargs)
-
-    def Split(self, *args: Any, **kwargs: Any) -> MPI.Intracomm:  # noqa: N802 - mpi4py's name
-        """Split; mpi4py would return a plain one, though `Dup` does not."""
-        return _Communicator(super().Split(*args, **kwargs))
-
-
-def _wait_for_all() -> None:
-    """Let every rank report to rank 0, which names those that are late: Dup would just hang."""
-    world = MPI.COMM_WORLD
-    if world.Get_rank():
-        world.Send([b"", MPI.BYTE], 0, _LAST)
-        return
-    absent = set(range(1, world.Get_size()))
-    began, said = time.monotonic(), 0.0
-    status = MPI.Status()
-    while absent:
-        if world.Iprobe(MPI.ANY_SOURCE, _LAST, status):
-            world.Recv([bytearray(0), MPI.BYTE], status.Get_source(), _LAST)
-            absent.discard(status.Get_source())
-            continue
-        time.sleep(1e-3)
-        waited = time.monotonic() - began
-        if waited - said > ABSENT_SECONDS:
-            said = waited
-            names = ", ".join(map(str, sorted(absent)[:10])) + (" …" if len(absent) > 10 else "")
-            sentence = f"mpipool: waiting for ranks {names} for {waited:.0f} s"
-            print(sentence, file=sys.stderr, flush=True)

@@ -10,6 +10,8 @@ import heapq
 import random
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
+from math import inf
 from typing import NoReturn
 
 from mpipool.ids import Rank
@@ -44,6 +46,11 @@ class VirtualClock:
         """Have something done some seconds from now."""
         self.at(self.now + seconds, action)
 
+    @property
+    def pause(self) -> float:
+        """Seconds until something happens; infinite if nothing ever does."""
+        return self._agenda[0][0] - self.now if self._agenda else inf
+
     def step(self) -> bool:
         """Do what is next; return whether there was something."""
         if not self._agenda:
@@ -61,16 +68,21 @@ class VirtualTransport:
     unsent = False
     streams = False
     doorbell: int | None = None
+    survives = True
 
     def __init__(self, rank: Rank, world: VirtualWorld) -> None:
         self.rank = rank
         self.size = world.size
         self.traffic = Traffic()
         self.arrived: deque[tuple[Rank, Message]] = deque()
+        self.lost: set[Rank] = set()
+        self.gone: set[Rank] = set()
         self._world = world
 
     def send(self, to: Rank, message: Message) -> None:
         """Send a message; it arrives after some simulated time."""
+        if to in self.gone:
+            return
         frame = b"".join(encode(message))
         self.traffic.count_sent(message, len(frame))
         self._world.carry(self.rank, to, frame)
@@ -88,6 +100,16 @@ class VirtualTransport:
 
     def wakes(self) -> None:
         """Nobody rings."""
+
+    def give_up(self, rank: Rank) -> None:
+        """Have nothing to do any more with a rank, which dies of it if it has not died before."""
+        assert rank != self.rank, "a rank does not give itself up"
+        self.gone.add(rank)
+        self.lost.discard(rank)
+        left = [arrival for arrival in self.arrived if arrival[0] != rank]
+        self.arrived.clear()  # the same object: `receive` may be in the middle of it
+        self.arrived.extend(left)
+        self._world.kill(rank)
 
     def drain(self) -> None:
         """Nothing is under way."""
@@ -128,9 +150,44 @@ class VirtualWorld:
         self._last: dict[tuple[Rank, Rank], float] = {}
         self.under_way = 0
         """Messages which were sent and have not arrived."""
+        self.dead: set[Rank] = set()
+        self._last_words: dict[tuple[Rank, Rank], float] = {}
+        """Until when messages of a dead rank arrive at another one."""
+
+    def kill(self, rank: Rank, notice: float = 0.01) -> None:
+        """Let a rank die: it is for the simulation not to let its agent do anything any more.
+
+        Of its messages under way some still arrive, and the others never do. Each of the other
+        ranks notices its death by itself some time later, perhaps before the last of them.
+
+        Parameters
+        ----------
+        rank : Rank
+            Which; nothing happens if it is dead already.
+        notice : float
+            After how many seconds the others notice it, on average.
+        """
+        if rank in self.dead:
+            return
+        self.dead.add(rank)
+        self.transports[rank].arrived.clear()
+        for other in self.transports:
+            if other.rank not in self.dead:
+                last = self._clock.now + self._chance.expovariate(1 / self._delay)
+                self._last_words[rank, other.rank] = last
+                self._clock.after(
+                    self._chance.expovariate(1 / notice), partial(self._notice, other, rank)
+                )
+
+    def _notice(self, transport: VirtualTransport, dead: Rank) -> None:
+        if dead not in transport.gone and transport.rank not in self.dead:
+            transport.lost.add(dead)
+            self.on_arrival(transport.rank)
 
     def carry(self, sender: Rank, to: Rank, frame: bytes) -> None:
         """Let a message arrive in time, behind those which its sender sent to it before."""
+        if sender in self.dead:
+            return
         delay = self._chance.expovariate(1 / self._delay) if sender != to else 0.0
         arrival = max(self._clock.now + delay, self._last.get((sender, to), 0.0))
         self._last[sender, to] = arrival
@@ -139,5 +196,9 @@ class VirtualWorld:
 
     def _arrive(self, sender: Rank, to: Rank, frame: bytes) -> None:
         self.under_way -= 1
+        if to in self.dead or sender in self.transports[to].gone:
+            return
+        if self._clock.now > self._last_words.get((sender, to), inf):
+            return
         self.transports[to].arrived.append((sender, decode(frame)))
         self.on_arrival(to)

@@ -5,9 +5,11 @@ messages are those of real executors (`runtime`), callers (`caller`, `stream`) a
 (`seated`), in the same order, so that agents see no difference.
 """
 
-from mpipool.executor.virtual.calling import Observer
-from mpipool.executor.virtual.plan import LAZY, MAP, SUBMIT, Plan, ScatterPlan, Settled
-from mpipool.executor.virtual.processes import VirtualExecutors, VirtualHere, VirtualScript
+from mpipool.executor.virtual.observer import Observer
+from mpipool.executor.virtual.plan import LAZY, MAP, SUBMIT, Plan, ScatterPlan, Settled, unpack
+from mpipool.executor.virtual.processes import VirtualExecutor, VirtualExecutors
+from mpipool.executor.virtual.script import VirtualScript
+from mpipool.executor.virtual.seat import VirtualHere
 
 __all__ = [
     "LAZY",
@@ -17,7 +19,9 @@ __all__ = [
     "Plan",
     "ScatterPlan",
     "Settled",
+    "VirtualExecutor",
     "VirtualExecutors",
     "VirtualHere",
     "VirtualScript",
+    "unpack",
 ]

@@ -6,47 +6,40 @@ message; whatever in it may wait is a generator too.
 
 from __future__ import annotations
 
-from array import array
+import json
 from collections import deque
 from collections.abc import Generator, Sequence
 from itertools import count
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from mpipool.executor.process import Listener
-from mpipool.executor.virtual.plan import (
-    LAZY,
-    NO_DATA,
-    SUBMIT,
-    Item,
-    Plan,
-    ScatterPlan,
-    Settled,
-)
-from mpipool.ids import NO_LEASE, NO_SCATTER, DataId, ExecutorId, LeaseId, home_of
+from mpipool.executor.virtual.observer import Observer
+from mpipool.executor.virtual.plan import LAZY, SUBMIT, Plan, ScatterPlan
+from mpipool.executor.virtual.streams import Marks, Stream, items_of
+from mpipool.ids import NO_LEASE, NO_SCATTER, DataId, ExecutorId, LeaseId
 from mpipool.messages import (
     Abandon,
-    Began,
+    Answer,
+    Ask,
     Cancel,
-    Cancelled,
     Fetch,
     Fetched,
     Items,
     Message,
     Open,
-    Refused,
     Release,
-    Results,
     Resume,
     Wait,
 )
-from mpipool.outcomes import Outcomes
-from mpipool.task import DONE, KEPT
+from mpipool.task import DONE, KEPT, Outcome
 
 PASS: Final = 1e-5
 """Seconds for a message between a process and its agent."""
 AHEAD: Final = 4
 """Items of a lazy scatter which are sent ahead of the outcomes."""
 
+Known = dict[int, int | None]
+"""What an earlier session has left of tasks; see `Stream`."""
 Clock = Any
 """A `transport.virtual.VirtualClock`; effects do not import each other."""
 Work = Generator[float | None, None, None]
@@ -55,38 +48,15 @@ NOTHING: Final = -1.0
 Waiting = Generator[float | None, None, Message]
 
 
-class Observer(Protocol):
-    """Who checks what comes of plans."""
-
-    def settled(self, scatter: ScatterPlan, outcomes: Settled) -> None:
-        """Take in the outcomes of a scatter."""
-
-    def refused(self, scatter: ScatterPlan, reason: str) -> None:
-        """Take in that a scatter was refused."""
-
-
 class Raised(Exception):
     """A simulated task raises."""
 
 
-class _Stream:
-    """One open scatter, as its leader sees it."""
+class Drains(Exception):
+    """The run drains, and so the script ends with this exit code."""
 
-    def __init__(self, request: int, scatter: ScatterPlan, items: Sequence[Item]) -> None:
-        self.request, self.scatter, self.items = request, scatter, items
-        self.settled: Settled = {}
-        self.fed = 0
-        self.closed = False
-        self.refused = ""
-        self.questions = 0
-
-    @property
-    def missing(self) -> int:
-        return 0 if self.refused else self.fed - len(self.settled)
-
-    @property
-    def open(self) -> bool:
-        return bool(self.missing or (self.questions and not self.refused))
+    def __init__(self, exit_code: int) -> None:
+        self.exit_code = exit_code
 
 
 class Process:
@@ -106,6 +76,8 @@ class Process:
 
     blocks = True
     """Whether its agent is told when it waits."""
+    slowness = 1.0
+    """By how much longer it takes to compute something than the plan says."""
 
     def __init__(
         self, number: ExecutorId, clock: Clock, listener: Listener, observer: Observer
@@ -124,8 +96,9 @@ class Process:
         self._rests = False
         self._kept: list[tuple[DataId, int]] = []
         """What the running task has had kept, and which plans made it."""
-        self._marks: dict[str, dict[int, tuple[int, ...]]] = {}
-        """By context and index, the scatters whose marks are in the caches."""
+        self._marks: Marks = {}
+        self._recorded: list[bytes] = []
+        """The keys of tasks which this process has heard to be done since its last question."""
 
     @property
     def dead(self) -> bool:
@@ -161,7 +134,7 @@ class Process:
         if pause is None:
             self._rests = True
         elif pause != NOTHING:
-            self.clock.after(pause, self._go_on)
+            self.clock.after(pause * self.slowness, self._go_on)
 
     def before_waiting(self) -> None:
         """Give back what would wait behind the running task."""
@@ -179,7 +152,7 @@ class Process:
             yield None
         return self._boxes[request].popleft()
 
-    def _next_of(self, streams: Sequence[_Stream], to_the_end: bool = False) -> Work:
+    def _next_of(self, streams: Sequence[Stream], to_the_end: bool = False) -> Work:
         """Take what comes next about some scatters; meanwhile the process is blocked in them."""
         if not any(self._boxes[stream.request] for stream in streams):
             self._block(streams)
@@ -192,9 +165,9 @@ class Process:
                 self._unblock(streams)
         for stream in streams:
             while self._boxes[stream.request]:
-                self._settle(stream, self._boxes[stream.request].popleft())
+                stream.settle(self._boxes[stream.request].popleft())
 
-    def _block(self, streams: Sequence[_Stream]) -> None:
+    def _block(self, streams: Sequence[Stream]) -> None:
         for stream in streams if self.blocks else ():
             if stream.request not in self._blocking:
                 if not self._blocking:
@@ -202,23 +175,75 @@ class Process:
                 self._blocking.add(stream.request)
                 self.say(Wait(request=stream.request))
 
-    def _unblock(self, streams: Sequence[_Stream]) -> None:
+    def _unblock(self, streams: Sequence[Stream]) -> None:
         for stream in streams:
             if stream.request in self._blocking:
                 self._blocking.discard(stream.request)
                 self.say(Resume(request=stream.request))
 
-    # --- data ------------------------------------------------------------------------------------
+    # --- questions -------------------------------------------------------------------------------
+
+    def ask(self, question: str, **facts: Any) -> Waiting:
+        """Ask the broker about the checkpoint; return its `Answer`."""
+        before, self._recorded = self._recorded, []
+        answer = yield from self._asked(
+            Ask(
+                request=next(self._requests),
+                question=question,
+                parts=(json.dumps(facts).encode(),),
+            )
+        )
+        assert isinstance(answer, Answer)
+        for key in before if answer.ok else ():
+            self._observer.is_safe(key)
+        return answer
+
+    def _asked(self, message: Ask | Fetch) -> Waiting:
+        self._boxes[message.request] = deque()
+        self.say(message)
+        answer = yield from self._next(message.request)
+        del self._boxes[message.request]
+        return answer
+
+    def _find(self, plan: Plan, scatter: ScatterPlan) -> Generator[float | None, None, Known]:
+        """Ask what is known of the tasks of a keyed scatter (see `resume`)."""
+        if not (scatter.keyed and self._observer.checkpoint):
+            return {}
+        safe = self._observer.safe_of(scatter)
+        digests = [scatter.key(index).hex() for index in range(len(scatter.tasks))]
+        answer = yield from self.ask("find", digests=digests)
+        assert isinstance(answer, Answer)
+        if not answer.ok:
+            self._observer.unanswered()
+            plan.spoiled = True
+            raise Raised
+        found, results = json.loads(bytes(answer.parts[0])), iter(answer.parts[1:])
+        known: Known = {}
+        done = {}
+        for index, entry in enumerate(found):
+            result = bytes(next(results)) if entry else b""
+            if entry and entry["state"] == "done":
+                known[index], done[index] = None, result
+            elif entry:
+                known[index] = entry["attempts"]
+        self._observer.found(scatter, done, safe)
+        return known
 
     def fetch(self, data: DataId, value: int, copies: bool) -> Work:
-        """Get kept data, which must have been made by this plan; a copy may stay on the rank."""
-        request = next(self._requests)
-        self._boxes[request] = deque()
-        self.say(Fetch(request=request, data=data, copies=copies))
-        fetched = yield from self._next(request)
-        del self._boxes[request]
+        """Get kept data, which must have been made by this plan; a copy may stay on the rank.
+
+        Raises
+        ------
+        Raised
+            If they are gone.
+        """
+        fetched = yield from self._asked(
+            Fetch(request=next(self._requests), data=data, copies=copies)
+        )
         assert isinstance(fetched, Fetched)
-        assert fetched.parts, f"data {data} were let go"
+        if not fetched.parts:
+            self._observer.bereft()
+            raise Raised
         assert bytes(fetched.parts[0]) == b"%d" % value, f"data {data} are another's"
 
     def _let_go(self) -> None:
@@ -243,7 +268,10 @@ class Process:
             self._kept, self._marks, self._blocking = kept, marks, blocking
 
     def _step(self, plan: Plan, step: list[ScatterPlan]) -> Work:
-        streams = [self._open(scatter) for scatter in step]
+        streams = []
+        for scatter in step:
+            known = yield from self._find(plan, scatter)
+            streams.append(self._open(scatter, known))
         for stream in streams:
             yield from self._feed(stream, plan.seconds)
         while opened := [stream for stream in streams if stream.open]:
@@ -252,12 +280,18 @@ class Process:
                 if step[0].gives_up and opened[0].settled:
                     break
                 yield from self._feed(opened[0], plan.seconds)
+        self._close_all(plan, streams)
+
+    def _close_all(self, plan: Plan, streams: Sequence[Stream]) -> None:
         for stream in streams:
             self._close(plan, stream)
+        for stream in streams:
+            if stream.halted:
+                raise Drains(stream.halted.exit_code)
         if any(stream.refused for stream in streams) and plan.raises:
             raise Raised
 
-    def _open(self, scatter: ScatterPlan) -> _Stream:
+    def _open(self, scatter: ScatterPlan, known: Known) -> Stream:
         request = next(self._requests)
         self._boxes[request] = deque()
         self.say(
@@ -267,38 +301,31 @@ class Process:
                 task=self.task,
                 request=request,
                 digest=scatter.digest,
-                stage="simulated",
+                stage=f"simulated {scatter.serial}",
                 retries=scatter.retries,
-                recorded=False,
-                keyed=False,
+                recorded=bool(self._observer.checkpoint),
+                keyed=scatter.keyed,
                 needs=scatter.needs.packed(),
                 context=scatter.context,
                 previous=scatter.previous,
                 watched=scatter.mode == SUBMIT,
+                keep=scatter.keeps,
                 parts=(scatter.shared, bytes(scatter.size)),
             )
         )
-        return _Stream(request, scatter, [*self._items(scatter)])
+        return Stream(request, scatter, known, items_of(scatter, self._marks, self._kept))
 
-    def _items(self, scatter: ScatterPlan) -> Generator[Item, None, None]:
-        marks = self._marks.get(scatter.context, {}) if scatter.previous else {}
-        for index, plan in enumerate(scatter.tasks):
-            data, value = NO_DATA, 0
-            if scatter.fetches and self._kept:
-                data, value = self._kept[index % len(self._kept)]
-            yield Item(plan.number, data, value, marks.get(index, ()))
-
-    def _feed(self, stream: _Stream, pause: float) -> Work:
+    def _feed(self, stream: Stream, pause: float) -> Work:
         """Send items, as many as the mode wants now."""
-        scatter, total = stream.scatter, len(stream.items)
-        if scatter.mode == SUBMIT:
+        mode, total = stream.scatter.mode, stream.total
+        if mode == SUBMIT:
             while stream.fed < total:
                 self._send(stream, 1)
                 yield pause / total
             self._close_input(stream)
-            if scatter.cancels:
+            if stream.scatter.cancels:
                 self._cancel(stream)
-        elif scatter.mode == LAZY:
+        elif mode == LAZY:
             self._send(stream, AHEAD - stream.missing)
             if stream.fed == total and not stream.closed:
                 self._close_input(stream)
@@ -306,48 +333,21 @@ class Process:
             self._send(stream, total // 2)  # so that items come in two messages
             self._send(stream, total, last=True)
 
-    def _send(self, stream: _Stream, most: int, last: bool = False) -> None:
-        some = stream.items[stream.fed : stream.fed + max(most, 0)]
-        stream.fed += len(some)
-        stream.closed = last
-        if some or last:
-            self.say(Items(request=stream.request, last=last, parts=self._packed(stream, some)))
+    def _send(self, stream: Stream, most: int, last: bool = False) -> None:
+        before, stream.closed = stream.fed, last
+        parts = stream.take(most)
+        if stream.fed > before or last:
+            self.say(Items(request=stream.request, last=last, parts=parts))
 
-    def _packed(self, stream: _Stream, some: Sequence[Item]) -> tuple[bytes, ...]:
-        packed = [item.packed() for item in some]
-        sizes, together = array("Q", map(len, packed)).tobytes(), b"".join(packed)
-        homes = array("q", [home_of(item.data) if item.data else -1 for item in some])
-        at = stream.fed - len(some)
-        costs = array("d", [task.seconds for task in stream.scatter.tasks[at : stream.fed]])
-        if not (stream.scatter.priced or any(home >= 0 for home in homes)):
-            return sizes, together
-        priced = costs.tobytes() if stream.scatter.priced else b""
-        return sizes, priced, homes.tobytes() if stream.scatter.fetches else b"", together
-
-    def _close_input(self, stream: _Stream) -> None:
+    def _close_input(self, stream: Stream) -> None:
         self._send(stream, 0, last=True)
 
-    def _cancel(self, stream: _Stream) -> None:
+    def _cancel(self, stream: Stream) -> None:
         first = stream.fed // 2
         stream.questions += 1
         self.say(Cancel(request=stream.request, first=first, count=stream.fed - first))
 
-    def _settle(self, stream: _Stream, message: Message) -> None:
-        match message:
-            case Refused(reason=reason):
-                stream.refused = reason
-            case Cancelled(tasks=tasks):
-                stream.questions -= 1
-                stream.settled.update(dict.fromkeys(tasks))
-            case Results():
-                outcomes = Outcomes(message.first, message.parts)
-                for index, outcome in enumerate(outcomes, start=message.first):
-                    assert index not in stream.settled, f"task {index} was delivered twice"
-                    stream.settled[index] = outcome
-            case _:
-                assert isinstance(message, Began), f"{message} is not about a scatter"
-
-    def _close(self, plan: Plan, stream: _Stream) -> None:
+    def _close(self, plan: Plan, stream: Stream) -> None:
         if stream.missing or stream.refused or not stream.closed:
             self.say(Abandon(request=stream.request))
         self._blocking.discard(stream.request)
@@ -358,16 +358,23 @@ class Process:
             self._observer.refused(scatter, stream.refused)
             return
         self._observer.settled(scatter, stream.settled)
+        if stream.halted is None:
+            self._observer.all_settled(scatter, stream.settled.keys() | stream.done_before)
         if scatter.touches and not scatter.previous:
             self._marks.pop(scatter.context, None)  # these are let go for new ones
         for index, outcome in stream.settled.items():
-            if outcome is None or outcome.entry.state != DONE:
-                continue
-            if scatter.keeps:
-                data, _ = KEPT.unpack(outcome.result)
-                self._kept.append((DataId(data), scatter.tasks[index].number))
-            if scatter.touches:
-                self._mark(scatter, index)
+            if outcome and outcome.entry.state == DONE:
+                self._note(scatter, index, outcome)
+
+    def _note(self, scatter: ScatterPlan, index: int, done: Outcome) -> None:
+        """Remember what later steps need of a task which is done."""
+        if scatter.keyed:
+            self._recorded.append(scatter.key(index))
+        if scatter.keeps:
+            data, _ = KEPT.unpack(done.result)
+            self._kept.append((DataId(data), scatter.tasks[index].number))
+        if scatter.touches:
+            self._mark(scatter, index)
 
     def _mark(self, scatter: ScatterPlan, index: int) -> None:
         marks = self._marks.setdefault(scatter.context, {})

@@ -9,6 +9,7 @@ from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from mpipool.ids import DataId
+from mpipool.messages import Buffer
 from mpipool.needs import PLAIN, Needs
 from mpipool.task import Outcome
 
@@ -52,11 +53,21 @@ class ScatterPlan:
     """Whether its leader wants the first outcomes only, with `LAZY`."""
     size: int = 0
     """Bytes of its function."""
+    keyed: bool = False
+    """Whether its tasks have keys, so that what is done is not done again after a restart."""
+
+    def data_id(self, index: int) -> str:
+        """Return the data ID of a task, as canonical JSON."""
+        return json.dumps([self.serial, index], separators=(",", ":"))
+
+    def key(self, index: int) -> bytes:
+        """Return the digest of a task's key."""
+        return blake2b(self.data_id(index).encode(), digest_size=16).digest()
 
     @cached_property
     def shared(self) -> bytes:
         """What its tasks share, as agents read it; many scatters have the same functions."""
-        options = {"in_place": self.needs.in_place, "keep": self.keeps}
+        options = {"in_place": self.needs.in_place, "keep": self.keeps, "keyed": self.keyed}
         return json.dumps(options | {"function": self.serial % 5, "size": self.size}).encode()
 
     @cached_property
@@ -85,10 +96,18 @@ class Plan:
     """Whether all members of a gang lead its scatters, not just the first one."""
     losses: int = 0
     """How often it went down with a process through no fault of its own."""
+    memory: int = 0
+    """MiB which it uses; it fails where it may have less."""
+    dies_of_it: bool = False
+    """Whether its process is killed then; else it raises MemoryError."""
+    starved: dict[int, set[int]] = field(default_factory=dict)
+    """By the scatter that began its caches: which of its attempts lacked memory."""
+    kills: int = 0
+    """How often its process was killed, so that the agent must blame it."""
     touched: bool = False
     """Whether it has left something in its cache, or has had that made again."""
     spoiled: bool = False
-    """Whether an earlier call raised when its cache was made again."""
+    """Whether an earlier call raised when its cache was made again, or what it needs is gone."""
     refusals: int = 0
     """How many of its scatters were refused."""
     of: ScatterPlan | None = None
@@ -122,7 +141,7 @@ class Item(NamedTuple):
         return json.dumps(self).encode()
 
 
-def unpack(item: bytes) -> Item:
+def unpack(item: Buffer) -> Item:
     """Read what `Item.packed` wrote."""
-    plan, data, value, caches = json.loads(item)
+    plan, data, value, caches = json.loads(bytes(item))
     return Item(plan, DataId(data), value, tuple(caches))

@@ -1,16 +1,20 @@
-"""Simulated executors, the script, and the main threads of ranks."""
+"""Simulated executors."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
-from typing import Final, Protocol
+import json
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import suppress
+from typing import Final
 
-from mpipool.executor.process import SCRIPT, Death, Listener
-from mpipool.executor.virtual.calling import PASS, Clock, Observer, Process, Raised, Work
-from mpipool.executor.virtual.chunks import Current, outcome_of
+from mpipool.executor.memory import Excess
+from mpipool.executor.process import Death, Listener
+from mpipool.executor.virtual.calling import PASS, Clock, Process, Raised, Work
+from mpipool.executor.virtual.chunks import Current, outcome_of, starved_outcome
+from mpipool.executor.virtual.observer import Observer
 from mpipool.executor.virtual.plan import NO_DATA, Item, Plan, unpack
-from mpipool.ids import ANY_EXECUTOR, HERE, ExecutorId, GangId, LeaseId, Rank
-from mpipool.messages import Define, Forget, Leave, Message, RunTasks
+from mpipool.ids import ANY_EXECUTOR, ChunkId, ExecutorId, LeaseId
+from mpipool.messages import Define, Forget, Message, RunTasks
 from mpipool.task import DIGEST, Outcome
 
 FORK: Final = 0.005
@@ -20,45 +24,10 @@ DEATH: Final = 1e-3
 FLUSH: Final = 0.01
 LONG: Final = 0.05
 """As in `runtime`."""
-LINGER: Final = 1000.0
-"""Seconds for which the script does nothing at its end, so that everything comes to rest."""
+MOST_STEPS: Final = 13
+"""Of a task that lacks memory, before it dies of it."""
 
 Attempt = Generator[float | None, None, Outcome]
-
-
-class VirtualScript(Process):
-    """The outermost task: leads the scatters of a plan, and leaves."""
-
-    blocks = False
-
-    def __init__(self, clock: Clock, listener: Listener, plan: Plan, observer: Observer) -> None:
-        super().__init__(SCRIPT, clock, listener, observer)
-        clock.after(0.0, lambda: self.begin(self._run(plan)))
-
-    def send(self, message: Message) -> None:
-        """Take a message of the agent."""
-        self.take(message)
-
-    def close(self) -> None:
-        """It has ended already."""
-
-    def _run(self, plan: Plan) -> Work:
-        yield from self.lead(plan)
-        yield LINGER
-        self.say(Leave(exit_code=0))
-
-
-class Listening(Listener, Protocol):
-    """The agent, which also has gangs."""
-
-    ganging: Seats
-
-
-class Seats(Protocol):
-    """Who is told when the main thread of a rank is free again."""
-
-    def main_thread_is_free(self) -> None:
-        """Take in that the main thread has nothing to do any more."""
 
 
 class VirtualExecutors:
@@ -81,12 +50,20 @@ class VirtualExecutors:
     ) -> None:
         self.clock, self.listener, self.plans, self.observer = clock, listener, plans, observer
         self.alive: dict[ExecutorId, VirtualExecutor] = {}
+        self.keyed: dict[bytes, bool] = {}
+        """Whether the items of a function have keys in front."""
+        self.slowness = 1.0
+        """By how much longer all of them take."""
+        self.closed = False
+        """Whether the rank has gone, and its main thread with it."""
 
     def prepare(self) -> None:
         """There is nothing to prepare."""
 
     def start(self, executor: ExecutorId) -> None:
         """Begin to start a process; messages for it wait until it is there."""
+        if self.closed:
+            return
         process = VirtualExecutor(executor, self)
         self.alive[executor] = process
         self.clock.after(FORK, lambda: process.begin(process.run()))
@@ -100,6 +77,13 @@ class VirtualExecutors:
     def running_since(self, executor: ExecutorId, lease: LeaseId) -> None:
         """Simulated tasks have no timeouts."""
 
+    def hold(self, executor: ExecutorId, limit: int) -> None:
+        """Let an executor use so much memory."""
+
+    def excesses(self, busy: Iterable[ExecutorId], now: float) -> Iterator[Excess]:
+        """Yield those which use more."""
+        return iter(())
+
     def kill(self, executor: ExecutorId) -> None:
         """End a process at once."""
         if executor in self.alive:
@@ -111,6 +95,7 @@ class VirtualExecutors:
 
     def close(self) -> None:
         """Let all processes go."""
+        self.closed = True
         self.alive.clear()
 
 
@@ -132,9 +117,21 @@ class VirtualExecutor(Process):
         return self._pool.alive.get(self.number) is not self
 
     @property
+    def slowness(self) -> float:  # type: ignore[override]
+        """By how much longer it takes, as its whole rank."""
+        return self._pool.slowness
+
+    @property
     def computes(self) -> bool:
         """Whether it uses its core."""
         return bool(self._frames) and not self._rests
+
+    def place_of(self, lease: LeaseId, chunk: ChunkId) -> Current | None:
+        """Return how far it is in a chunk, if it has begun with that."""
+        for current in self._frames:
+            if (current.chunk.lease, current.chunk.chunk) == (lease, chunk):
+                return current
+        return None
 
     def run(self) -> Work:
         """Take messages for ever."""
@@ -147,8 +144,18 @@ class VirtualExecutor(Process):
             else:
                 yield from self.serve(message)
 
-    def die(self, lost: bool = False) -> None:
-        """End at once; ``lost`` says that it is not the fault of the running task."""
+    def die(self, lost: bool = False, killed: bool = False, starved: bool = False) -> None:
+        """End at once.
+
+        Parameters
+        ----------
+        lost : bool
+            Whether that is not the fault of the running task, and the agent knows it.
+        killed : bool
+            Whether somebody has killed it, and the agent does not know that.
+        starved : bool
+            Whether the running task has used more memory than it may.
+        """
         if self.dead:
             return
         del self._pool.alive[self.number]
@@ -158,7 +165,10 @@ class VirtualExecutor(Process):
             running = (top.chunk.lease, top.chunk.chunk, top.task, top.began)
         for plan in self._innocent(lost):
             plan.losses += 1
-        death = Death("killed", -9, running=running, lost=lost)
+        if running and killed:
+            self._pool.plans[self._frames[-1].item(running[2]).plan].kills += 1
+        peak = self._frames[-1].chunk.memory * 1024 if starved else 0
+        death = Death("killed", -9, running=running, lost=lost, starved=starved, peak=peak)
         self.clock.after(DEATH, lambda: self._listener.ended(self.number, death))
 
     def _innocent(self, lost: bool) -> Iterator[Plan]:
@@ -167,10 +177,16 @@ class VirtualExecutor(Process):
             yield self._pool.plans[current.item(min(current.task, current.end - 1)).plan]
         for message in self.inbox:
             if isinstance(message, RunTasks):
-                current = Current(message, 0, 0, 0)
+                current = Current.of(message, self._pool.keyed[message.digest])
                 yield self._pool.plans[current.item(message.first).plan]
 
     # --- messages --------------------------------------------------------------------------------
+
+    def take(self, message: Message) -> None:
+        """Take a message of the agent."""
+        if isinstance(message, Define) and not message.forget:
+            self._pool.keyed[message.digest] = json.loads(bytes(message.parts[0]))["keyed"]
+        super().take(message)
 
     def serve(self, message: Message) -> Work:
         """Take a message which may come at any time."""
@@ -184,7 +200,7 @@ class VirtualExecutor(Process):
             case RunTasks(executor=executor) if executor != ANY_EXECUTOR:
                 yield from self._run_on_top(message)
             case RunTasks():
-                self.say(Current(message, 0, message.first, 0).report(back=message.count))
+                self.say(Current.of(message, False).report(back=message.count))
             case _:
                 raise AssertionError(f"an executor can't take {message}")
 
@@ -205,7 +221,7 @@ class VirtualExecutor(Process):
 
     def _run_chunk(self, chunk: RunTasks) -> Work:
         assert chunk.digest in self._functions, "a function is not there"
-        current = Current(chunk, chunk.first + chunk.count, chunk.first, chunk.first)
+        current = Current.of(chunk, self._pool.keyed[chunk.digest])
         self._frames.append(current)
         self.lease, self.within = chunk.lease, chunk.scatter
         while current.task < current.end:
@@ -253,7 +269,18 @@ class VirtualExecutor(Process):
 
     def _attempt(self, current: Current, item: Item) -> Attempt:
         """Run a task; return its outcome."""
-        plan, attempt = self._pool.plans[item.plan], current.chunk.attempt
+        plan = self._pool.plans[item.plan]
+        memory, starved = current.chunk.memory, plan.starved.setdefault(current.chunk.scope, set())
+        if 0 < memory < plan.memory:
+            starved.add(current.chunk.attempt)
+            yield plan.seconds
+            if not plan.dies_of_it:
+                return starved_outcome(current, plan.seconds)
+            if plan.number % 2:
+                yield from self._lead_in_vain(plan)
+            self.die(starved=True)
+            yield None
+        attempt = current.chunk.attempt - len(starved)
         if attempt <= plan.deaths:
             yield plan.seconds
             self.die()
@@ -269,12 +296,25 @@ class VirtualExecutor(Process):
         if touched or (current.chunk.lineage and self._has_cache(current)):
             current.cached.append(current.task)
             plan.touched = True
-        return outcome_of(plan, raised, current.began, self.clock.now - current.began)
+        wall, key = self.clock.now - current.began, current.key(current.task)
+        return outcome_of(plan, raised, current.began, wall, key)
+
+    def _lead_in_vain(self, plan: Plan) -> Work:
+        """Lead the scatters of a task which does not come to its end, up to some point."""
+        with suppress(Raised):
+            for step, pause in enumerate(self.lead(plan)):
+                yield pause
+                if step == plan.number % MOST_STEPS:
+                    return
 
     def _compute(self, current: Current, plan: Plan, item: Item) -> Work:
         self._look(current, item)
         if item.data != NO_DATA:
-            yield from self.fetch(item.data, item.value, copies=plan.number % 2 > 0)
+            try:
+                yield from self.fetch(item.data, item.value, copies=plan.number % 2 > 0)
+            except Raised:
+                plan.spoiled = True
+                raise
         yield plan.seconds
         yield from self.lead(plan)
 
@@ -298,57 +338,3 @@ class VirtualExecutor(Process):
         cache = self.caches.setdefault(current.chunk.scope, {}).setdefault(current.task, {})
         cache[scatter.serial] = plan.number
         return True
-
-
-class VirtualHere(VirtualExecutor):
-    """The main thread of a simulated rank; see `inline.Inline` and `seated.Seated`.
-
-    Parameters
-    ----------
-    pool : VirtualExecutors
-        Those of the rank.
-    listener : Listening
-        The agent.
-    rank : Rank
-        Which rank it is.
-    """
-
-    refusal = ""
-
-    def __init__(self, pool: VirtualExecutors, listener: Listening, rank: Rank) -> None:
-        super().__init__(HERE, pool)
-        self.due = False
-        self._agent, self._rank = listener, rank
-        self._ranks: Sequence[int] = ()
-        self.begin(self.run())
-
-    @property
-    def dead(self) -> bool:
-        """Whether it has ended: the simulation ends no rank."""
-        return False
-
-    def send(self, message: Message) -> None:
-        """Send a message to the task, or to what is between tasks."""
-        self.clock.after(PASS, lambda: self.take(message))
-
-    def enter(self, gang: GangId, ranks: Sequence[int], chunk: RunTasks) -> None:
-        """Have the main thread run a chunk of one task."""
-        assert not self.due, f"gang {gang} enters where another one is"
-        self._ranks, self.due = ranks, True
-        self.send(chunk)
-
-    def close(self) -> None:
-        """Nothing in it waits for ever."""
-
-    def _run_chunk(self, chunk: RunTasks) -> Work:
-        yield from super()._run_chunk(chunk)
-        self.caches.clear()
-        self.due = False
-        self.clock.after(PASS, self._agent.ganging.main_thread_is_free)
-
-    def _attempt(self, current: Current, item: Item) -> Attempt:
-        plan = self._pool.plans[item.plan]
-        if plan.everywhere or self._ranks[0] == self._rank:
-            return (yield from super()._attempt(current, item))
-        yield plan.seconds
-        return outcome_of(plan, False, current.began, plan.seconds)
