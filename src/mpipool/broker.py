@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from mpipool.checkpoint.database import Checkpoint, Found
+from mpipool.checkpoint.database import Checkpoint
 from mpipool.checkpoint.database import Scatter as ScatterRow
 from mpipool.checkpoint.recorder import Recorder
 from mpipool.draining import Limits
@@ -42,14 +42,15 @@ from mpipool.messages import (
 from mpipool.messages import Refuse as Refused
 from mpipool.needs import unpack as unpack_needs
 from mpipool.overseeing import Oversight
+from mpipool.questions import QUESTIONS
 from mpipool.recording import unpack
 from mpipool.scheduler import (
-    Command,
     CoreBlocked,
     DemandChanged,
     Event,
     Grant,
     LeaseReturned,
+    Pardon,
     RankJoined,
     RankLost,
     RankQuarantined,
@@ -179,10 +180,14 @@ class Broker:
         if self.exit_code is not None:
             return  # nothing new is begun
         for command in self.scheduler.handle(event, self._clock()):
-            to, message = self._told(command)
-            self._transport.send(to, message)
+            if isinstance(command, Pardon):
+                ranks = ", ".join(map(str, command.ranks))
+                _say(f"quarantine ends for rank {ranks}: there are tasks which need it")
+            else:
+                to, message = self._told(command)
+                self._transport.send(to, message)
 
-    def _told(self, command: Command) -> tuple[Rank, Message]:
+    def _told(self, command: Grant | Refuse | Reclaim) -> tuple[Rank, Message]:
         """Write a decision of the scheduler for whom it concerns."""
         match command:
             case Reclaim(lease, rank):
@@ -296,7 +301,7 @@ class Broker:
         elif self._recorder is None:
             reply(UsageError("no checkpoint is attached to this run"))
         else:
-            question = _QUESTIONS[ask.question]
+            question = QUESTIONS[ask.question]
             self._recorder.ask(lambda checkpoint: question(checkpoint, facts), reply)
 
     def _attach(self, facts: dict[str, Any], reply: Callable[[Any], None]) -> None:
@@ -364,35 +369,6 @@ class Broker:
         for rank in range(self._transport.size):
             self._transport.send(Rank(rank), Bye())
         self.over = True
-
-
-def _find(checkpoint: Checkpoint, facts: dict[str, Any]) -> tuple[list[Any], list[bytes]]:
-    found = checkpoint.find([bytes.fromhex(digest) for digest in facts["digests"]])
-    results = [entry.result or b"" for entry in found if entry]
-    return [entry and _known(entry) for entry in found], results
-
-
-def _known(found: Found) -> dict[str, Any]:
-    known = found._asdict()
-    del known["result"]
-    return known
-
-
-def _reopen(checkpoint: Checkpoint, facts: dict[str, Any]) -> tuple[Any, list[bytes]]:
-    checkpoint.reopen([bytes.fromhex(digest) for digest in facts["digests"]])
-    return {}, []
-
-
-def _sync(checkpoint: Checkpoint, facts: dict[str, Any]) -> tuple[Any, list[bytes]]:
-    """Answered when everything before is on disk."""
-    return {}, []
-
-
-_QUESTIONS: Final[dict[str, Callable[[Checkpoint, dict[str, Any]], tuple[Any, list[bytes]]]]] = {
-    "find": _find,
-    "reopen": _reopen,
-    "sync": _sync,
-}
 
 
 def _say(sentence: str) -> None:

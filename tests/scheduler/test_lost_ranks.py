@@ -3,7 +3,15 @@
 from builders import NOBODY, blocked, grant, led_by, on_nodes, returned, scheduler, wants
 from mpipool.ids import LeaseId, Rank
 from mpipool.needs import Needs
-from mpipool.scheduler import RankJoined, RankLost, Reclaim, Refuse, Scheduler
+from mpipool.scheduler import (
+    Pardon,
+    RankJoined,
+    RankLost,
+    RankQuarantined,
+    Reclaim,
+    Refuse,
+    Scheduler,
+)
 from mpipool.scheduler.invariants import check
 
 A, B = led_by(NOBODY, 1), led_by(NOBODY, 2)
@@ -104,3 +112,35 @@ def test_the_members_of_a_gang_are_free_once_its_leader_returns_the_lease():
     play(machine, returned(1))
     granted = play(machine, wants(B, 2))
     assert {command.rank for command in granted} == {first, last}
+
+
+# --- quarantine ----------------------------------------------------------------------------------
+
+
+def test_a_rank_in_quarantine_gets_nothing_and_what_is_on_it_goes_on():
+    machine = scheduler(1, 2)
+    play(machine, wants(A, 1))
+    assert play(machine, RankQuarantined(Rank(1))) == []
+    assert play(machine, returned(1, queued=2)) == [grant(2, A, 2)]
+
+
+def test_a_quarantine_gives_way_before_something_is_refused():
+    machine = on_nodes((3, 0))
+    pair, three = Needs(threads=2), Needs(threads=3)
+    play(machine, wants(A, 1, needs=pair))
+    assert play(machine, RankQuarantined(Rank(3))) == []
+    assert play(machine, wants(B, 1, needs=three)) == [Pardon((Rank(3),))]
+    assert play(machine, returned(1)) == [grant(2, B, 3, ranks=(3, 1, 2))]
+
+
+def test_what_is_open_keeps_a_rank_from_being_put_in_quarantine():
+    machine = on_nodes((2, 0))
+    play(machine, wants(A, 1), wants(B, 1, needs=Needs(threads=2)))
+    assert play(machine, RankQuarantined(Rank(2))) == [Pardon((Rank(2),))]
+
+
+def test_what_never_fits_is_refused_all_the_same():
+    machine = on_nodes((2, 0))
+    play(machine, RankQuarantined(Rank(2)))
+    pardon, refused = play(machine, wants(B, 1, needs=Needs(threads=3)))
+    assert (pardon, refused.scatter) == (Pardon((Rank(2),)), B)

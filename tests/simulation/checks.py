@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from mpipool.agent import Agent
 from mpipool.group.invariants import check as check_scatter
-from mpipool.ids import HERE, NO_LEASE, LeaseId, ScatterId, is_own
+from mpipool.ids import HERE, NO_LEASE, LeaseId, Rank, ScatterId, is_own
 from mpipool.led import Led
 from mpipool.needs import unpack as unpack_needs
 from mpipool.scheduler.cores import MAX_STACKS
@@ -164,7 +164,8 @@ class Checks:
         assert not scheduler.leases, f"leases are out: {scheduler.leases}"
         assert not len(scheduler.demands), f"{len(scheduler.demands)} scatters are known"
         assert not scheduler.pins
-        assert scheduler.cores.free == len(scheduler.cores) == len(run.living) - len(run.shunned)
+        in_quarantine = [rank for rank in run.shunned if scheduler.cores.is_gone(Rank(rank))]
+        assert scheduler.cores.free == len(scheduler.cores) == len(run.living) - len(in_quarantine)
         for node in scheduler.cores.nodes:
             assert node.memory.free == node.memory.cap, f"{node.name} has promised memory"
         for store in scheduler.holdings.tokens.values():

@@ -288,7 +288,7 @@ class SimulatedRun:
             assert scatter.previous
             return
         assert scatter.needs.packed(), f"a scatter without needs is refused: {reason}"
-        if self.world.dead or self.shunned:
+        if self.world.dead:
             return  # there is less than there was
         assert self.planner.kind != NESTED, f"what could be placed is refused: {reason}"
         if self.planner.can_never_be(scatter.needs):

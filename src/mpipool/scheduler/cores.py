@@ -172,6 +172,18 @@ class Cores:
         del self._living[rank]
         self.stirred = True
 
+    def readmit(self) -> tuple[Rank, ...]:
+        """Lend the ranks again which are bad, but not lost; return which."""
+        back = [rank for rank, core in self._cores.items() if core.gone and not core.lost]
+        for rank in back:
+            core = self._cores[rank]
+            core.gone = False
+            core.node.ranks.append(rank)
+            self._living[rank] = None
+            self._file(rank, core)
+        self.stirred |= bool(back)
+        return tuple(back)
+
     def is_gone(self, rank: Rank) -> bool:
         """Whether a rank was lent and is not any more."""
         return rank in self._cores and rank not in self._living

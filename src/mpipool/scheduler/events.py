@@ -130,7 +130,14 @@ class Reclaim:
     rank: Rank
 
 
-Command = Grant | Refuse | Reclaim
+@value
+class Pardon:
+    """Ranks in quarantine are lent again, since something could not be placed without them."""
+
+    ranks: tuple[Rank, ...]
+
+
+Command = Grant | Refuse | Reclaim | Pardon
 
 
 class Lease(NamedTuple):

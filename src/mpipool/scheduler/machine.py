@@ -34,6 +34,7 @@ from mpipool.scheduler.events import (
     Grant,
     Lease,
     LeaseReturned,
+    Pardon,
     RankJoined,
     RankLost,
     RankQuarantined,
@@ -257,8 +258,18 @@ class Scheduler:
         if demand.plain and not demand.pins:
             return
         reason = self._fitting.judge(demand)
+        if reason and self._pardon():
+            reason = self._fitting.judge(demand)
         if reason:
             self._refuse(demand, reason)
+
+    def _pardon(self) -> bool:
+        """Lend the ranks in quarantine again, if there are some: better a bad place than none."""
+        back = self.cores.readmit()
+        if back:
+            self._size = None if self._size is None else self._size + len(back)
+            self._first.append(Pardon(back))
+        return bool(back)
 
     def _refuse(self, demand: Demand, reason: str) -> None:
         if not demand.refused and not demand.closed:
