@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from mpipool import supervisor
 from mpipool.mpiexec import (
     IMPOSSIBLE,
     SUPERVISED,
@@ -75,7 +76,8 @@ def test_within_a_job_its_ranks_see_what_it_can_do(environment, survival):
         (137, ["begun"], False, "a rank died; the job has ended, with exit code 137"),
         (9, ["begun", "rank 2 died", "rank 0 died", "rank 0 died (signal 9, SIGKILL)"], True,
          "rank 0 died (signal 9, SIGKILL); the job has ended, with exit code 9"),
-        (-9, ["begun"], False, "mpiexec was killed by signal 9; the job has ended"),
+        (-9, ["begun"], False,
+         "mpiexec was killed by signal 9; the job has ended, with exit code 137"),
     ],
 )  # fmt: skip
 def test_the_last_line_says_who_died_if_the_run_was_not_over(status, notes, survived, line):
@@ -83,6 +85,18 @@ def test_the_last_line_says_who_died_if_the_run_was_not_over(status, notes, surv
     assert said.startswith(line)
     assert said.endswith(RESUME) == bool(line)
     assert bool(said) == bool(line)
+
+
+@pytest.mark.parametrize(("notes", "code"), [(["begun"], 137), (["begun", "over"], 0), ([], 0)])
+def test_a_job_which_was_not_over_has_not_succeeded_whatever_mpiexec_says(executable, notes, code):
+    """Open MPI's says 0 when rank 0 is killed and the others end, with ULFM."""
+    said = "".join(f"{note}\n" for note in notes)
+    tell = f"import os; open(os.environ[{supervisor.LAUNCHER!r}], 'w').write({said!r})"
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, executable(tell)], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == code, done.stderr
+    assert ("a rank died; the job has ended, with exit code 137" in done.stderr) == bool(code)
 
 
 # --- mpiexec as a child --------------------------------------------------------------------------

@@ -232,3 +232,7 @@ def test_options_which_make_no_sense_together_are_refused_with_the_reason(option
 )
 def test_options_which_go_together_are_not_refused(options):
     check("map", options)
+
+
+def test_of_a_long_value_only_the_beginning_is_shown():
+    assert len(refusal(key=[{"visit": number} for number in range(100_000)])) < 500

@@ -145,7 +145,8 @@ class Broker:
             case Ask():
                 self._answer(sender, message)
             case Missed(rank=rank, reason=reason):
-                self.lose(rank, reason)
+                if self._transport.survives:  # else the launcher is ending the job just now
+                    self.lose(rank, reason)
             case Alive():
                 pass  # it was heard
             case Despair(reason=reason):

@@ -165,14 +165,20 @@ class Loop:
             rank = agent.transport.rank
             if agent.outcast:
                 print(f"mpipool: rank {rank} ends: {agent.outcast}", file=sys.stderr, flush=True)
-                # Killed: an exit code would become the job's, under some launchers. The guards see
-                # it and end everything below.
-                os.kill(os.getpid(), signal.SIGKILL)
+                self._end_at_once(agent)
             if agent.may_leave and rank not in self._stopping:
                 self._stopping.add(rank)
                 agent.say_goodbye()
             if agent.released:
                 self._left.add(rank)
+
+    @staticmethod
+    def _end_at_once(agent: Agent) -> NoReturn:
+        """End without a word; the guards see it, and end everything below."""
+        if BROKER in agent.transport.lost:
+            os._exit(1)  # with the job
+        while True:  # an exit code would become the job's, under some launchers; a signal does not
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def _sleep(self, idle: float) -> bool:
         """Sleep, the longer the longer nothing has happened; return whether something woke it."""

@@ -140,10 +140,18 @@ def run(command: Sequence[str]) -> int:
             if came.si_signo != signal.SIGCHLD and came.si_code != _FROM_TERMINAL:
                 process.send_signal(forwardable(command[0], came.si_signo, came.si_signo in seen))
                 seen.add(came.si_signo)
-    line = last_line(process.returncode, _read(notes), bool(os.environ.get(SURVIVE)))
+    noted = _read(notes)
+    status = _true_status(process.returncode, noted)
+    line = last_line(status, noted, bool(os.environ.get(SURVIVE)))
     if line:
         print(f"mpipool: {line}", file=sys.stderr, flush=True)
-    return process.returncode if process.returncode >= 0 else 128 - process.returncode
+    return status if status >= 0 else 128 - status
+
+
+def _true_status(status: int, notes: Sequence[str]) -> int:
+    """Return how mpiexec has ended; with ULFM it says 0 when all ranks were killed, rank 0 too."""
+    unfinished = status == 0 and BEGUN in notes and OVER not in notes
+    return 128 + signal.SIGKILL if unfinished else status
 
 
 def forwardable(mpiexec: str, number: int, again: bool) -> int:
@@ -185,7 +193,8 @@ def last_line(status: int, notes: Sequence[str], survived: bool) -> str:
         cause = "a rank died"
     else:
         return ""  # it has not begun, and mpiexec has said why
-    return f"{cause}; the job has ended, with exit code {abs(status)}; the same command resumes it"
+    code = status if status >= 0 else 128 - status
+    return f"{cause}; the job has ended, with exit code {code}; the same command resumes it"
 
 
 def _read(notes: int) -> list[str]:

@@ -102,6 +102,9 @@ _DEFAULTS: Final[Options] = {
 }
 
 
+_LONGEST: Final = 200
+
+
 def check(call: str, options: Options, allowed: frozenset[str] = OPTIONS) -> Wanted:
     """Check the options of a call.
 
@@ -130,11 +133,16 @@ def check(call: str, options: Options, allowed: frozenset[str] = OPTIONS) -> Wan
     for name, (legal, must) in _LEGAL.items():
         value = options.get(name)
         if name in options and value is not None and not legal(value):
-            raise UsageError(f"{name}={value!r}: {must}")
+            raise UsageError(f"{name}={_cut(repr(value))}: {must}")
     for conflicts, reason in _CONFLICTS:
         if conflicts(options):
             raise UsageError(reason)
     return Wanted(options, _needs(options))
+
+
+def _cut(text: str) -> str:
+    """Shorten a text of which a sentence must still be read."""
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def _needs(options: Options) -> Needs:

@@ -359,7 +359,7 @@ def changes(item):
     comm = Pool().comm
     found = [
         os.getcwd(), os.environ.get("CHANGED"), os.umask(0), sorted(os.sched_getaffinity(0)),
-        signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL, os.environ["OMP_NUM_THREADS"],
+        signal.getsignal(signal.SIGALRM) == signal.SIG_DFL, os.environ["OMP_NUM_THREADS"],
         [name for name in os.environ if name.startswith(("PMI", "OMPI_", "PRTE", "HYDRA"))],
         threading.current_thread() is threading.main_thread(), threading.active_count(),
     ]
@@ -367,7 +367,7 @@ def changes(item):
     os.environ["CHANGED"] = "yes"
     os.umask(0o77)
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, signal.SIG_IGN)
     comm.isend("nobody receives this", (comm.rank + 1) % comm.size, tag=7)
     if item == 2:
         comm.Free()
