@@ -1,7 +1,7 @@
 """When the run drains, why, and how long what runs may go on: signals and time in, words out."""
 
 from math import inf
-from signal import SIGINT, SIGTERM, SIGUSR1
+from signal import SIGINT, SIGTERM, SIGUSR1, SIGXCPU
 
 import pytest
 
@@ -54,12 +54,13 @@ def test_of_a_short_grace_a_quarter_is_for_the_end():
     assert told(machine, 100.0) == drain(1.5, "SIGTERM", 75)
 
 
-def test_a_sigterm_leaves_less_time_if_nothing_is_said():
+@pytest.mark.parametrize("number", [SIGTERM, SIGXCPU])
+def test_signals_which_come_late_leave_less_time_if_nothing_is_said(number):
     usual, term = draining(), draining()
     usual.warned(Rank(0), SIGUSR1, False, 100.0)
-    term.warned(Rank(0), SIGTERM, False, 100.0)
+    term.warned(Rank(0), number, False, 100.0)
     assert told(usual, 100.0) == drain(25.0, "SIGUSR1", 75)
-    assert told(term, 100.0) == drain(6.0, "SIGTERM", 75)
+    assert told(term, 100.0) == drain(6.0, number.name, 75)
 
 
 def test_the_same_signal_to_all_ranks_is_one_warning():

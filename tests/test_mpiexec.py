@@ -170,8 +170,8 @@ def test_ranks_can_tell_what_happens_to_them(executable):
     [
         ("HYDRA build details:", signal.SIGTERM, False, signal.SIGTERM),
         ("HYDRA build details:", signal.SIGUSR2, False, signal.SIGUSR1),
-        ("HYDRA build details:", signal.SIGXCPU, True, signal.SIGUSR1),
-        ("mpiexec (Open MPI) 5.0.11", signal.SIGTERM, False, signal.SIGUSR1),
+        ("HYDRA build details:", signal.SIGXCPU, True, signal.SIGTERM),
+        ("mpiexec (Open MPI) 5.0.11", signal.SIGTERM, False, signal.SIGXCPU),
         ("mpiexec (Open MPI) 5.0.11", signal.SIGINT, False, signal.SIGUSR1),
         ("mpiexec (Open MPI) 5.0.11", signal.SIGINT, True, signal.SIGINT),
         ("mpiexec (Open MPI) 5.0.11", signal.SIGUSR2, False, signal.SIGUSR2),

@@ -20,7 +20,7 @@ from mpipool.messages import Drain
 DEFAULT_GRACE: Final = 30.0
 """Seconds."""
 TERM_GRACE: Final = 8.0
-"""The same after a SIGTERM, if nothing else is said: batch systems kill 10 to 30 s later."""
+"""The same after SIGTERM or SIGXCPU, if nothing is said: batch systems kill 10 to 30 s later."""
 LAST_PART: Final = 5.0
 REPEATED: Final = 1.0
 """Seconds after which the same signal, again, is meant: a launcher and a script may pass it on."""
@@ -138,7 +138,8 @@ class Draining:
         if hurried or (urgent and now - first > REPEATED):
             grace = 0.0
         else:
-            unsaid = TERM_GRACE if number == signal.SIGTERM else DEFAULT_GRACE
+            soon = number in {signal.SIGTERM, signal.SIGXCPU}
+            unsaid = TERM_GRACE if soon else DEFAULT_GRACE
             grace = unsaid if self._grace is None else self._grace
         if not self.reason:
             self._begin(number.name, Drained.EXIT_CODE, grace, now)

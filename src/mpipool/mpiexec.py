@@ -158,13 +158,16 @@ def forwardable(mpiexec: str, number: int, again: bool) -> int:
     """Return by which signal mpiexec passes a warning on to the ranks, and goes on itself.
 
     Open MPI's kills them half a second after SIGTERM or SIGINT, so it gets these only when they
-    come again; SIGUSR2 and SIGXCPU end MPICH's.
+    come again: before, what stands for a SIGTERM says as well that there is little time. SIGUSR2
+    and SIGXCPU end MPICH's.
     """
     if _says(mpiexec).startswith(_HYDRA):
-        kills = {signal.SIGUSR2, signal.SIGXCPU}
+        instead = {signal.SIGUSR2: signal.SIGUSR1, signal.SIGXCPU: signal.SIGTERM}
+    elif again:
+        instead = {}
     else:
-        kills = set() if again else {signal.SIGTERM, signal.SIGINT}
-    return signal.SIGUSR1 if number in kills else number
+        instead = {signal.SIGTERM: signal.SIGXCPU, signal.SIGINT: signal.SIGUSR1}
+    return instead.get(signal.Signals(number), signal.Signals(number))
 
 
 def last_line(status: int, notes: Sequence[str], survived: bool) -> str:

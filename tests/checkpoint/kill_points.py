@@ -26,7 +26,6 @@ from checkpoint import power
 from checkpoint.disk import FAIL, KILL, NOTHING, TEAR, arm, calls, note_down
 from checkpoint.run_builders import query, scatter
 from mpipool import keys
-from mpipool.broker import _QUESTIONS
 from mpipool.checkpoint import connection
 from mpipool.checkpoint.reading import read_records
 from mpipool.checkpoint.recorder import Recorder, Timing
@@ -37,6 +36,7 @@ from mpipool.executor.function import Function
 from mpipool.executor.running import output, publish
 from mpipool.messages import RunTasks
 from mpipool.outcomes import Outcomes, pack
+from mpipool.questions import QUESTIONS
 from mpipool.recording import RecordBuffer, unpack
 from mpipool.resume import identify, resume
 from mpipool.task import ENTRY, Entry, Outcome
@@ -83,7 +83,7 @@ class Run:
     def ask(self, question, **facts):
         """What a resumed map asks the broker."""
         answers = []
-        self.recorder.ask(lambda held: _QUESTIONS[question](held, facts), answers.append)
+        self.recorder.ask(lambda held: QUESTIONS[question](held, facts), answers.append)
         self._until(lambda: answers)
         if isinstance(answers[0], Exception):
             raise answers[0]

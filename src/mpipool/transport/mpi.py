@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final, NoReturn
@@ -279,10 +280,11 @@ class MpiTransport:
             self._outgoing.push()
         if self.gone:
             return
-        self._pieces.close()
-        self._world.Free()
-        if self._finalizes:
-            MPI.Finalize()
+        with suppress(*[MPI.Exception] * self.survives):  # somebody may die just now
+            self._pieces.close()
+            self._world.Free()
+            if self._finalizes:
+                MPI.Finalize()
 
     def abort(self, exit_code: int) -> NoReturn:
         """End all ranks of the world at once."""
