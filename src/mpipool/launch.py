@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-import argparse
 import atexit
 import contextlib
 import os
@@ -200,13 +199,7 @@ def _serve_in_place() -> Caller:
     inbox = Inbox(at_once=False)
     if threading.current_thread() is threading.main_thread():
         inbox.catch(of_agent(takes_ctrl_c=False))
-    arguments = argparse.Namespace(
-        preload=os.environ.get(PRELOAD, ""),
-        run=None,
-        local=None,
-        script_fd=theirs.detach(),
-        supervised=False,
-    )
+    arguments = agent_main.Arguments(preload=os.environ.get(PRELOAD, ""), script_fd=theirs.detach())
 
     def serve() -> None:
         agent_main.serve([transport], arguments, inbox, in_place=True)
