@@ -259,6 +259,20 @@ class Agent:
                 self.leading.skip(executor, message, now)
             case LetGo(within=within, task=task, context=context):
                 self.leading.let_go((executor, within, task), context)
+            case Keep() | Fetch() | HowMade() | Release():
+                self._heard_of_data(executor, message)
+            case Ask():
+                self._ask(executor, message)
+            case Leave(exit_code=code):
+                self._script_is_over(code)
+            case _:
+                raise AssertionError(f"an agent can't take {message} of an executor")
+        self.serving.tell_if_blocked()
+
+    def _heard_of_data(
+        self, executor: ExecutorId, message: Keep | Fetch | HowMade | Release
+    ) -> None:
+        match message:
             case Keep():
                 self.keeping.store(executor, message)
             case Fetch():
@@ -268,13 +282,6 @@ class Agent:
             case Release():
                 self.keeping.release(message.data)
                 self.leading.recipes.release(message.data)
-            case Ask():
-                self._ask(executor, message)
-            case Leave(exit_code=code):
-                self._script_is_over(code)
-            case _:
-                raise AssertionError(f"an agent can't take {message} of an executor")
-        self.serving.tell_if_blocked()
 
     def ended(self, executor: ExecutorId, death: Death) -> None:
         """Take in that a process ended; all it had sent was heard before."""
