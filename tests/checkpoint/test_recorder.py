@@ -234,6 +234,7 @@ def full_disk(times):
 
 
 def test_a_disk_that_is_full_for_a_while_costs_nothing(loop, path, monkeypatch, caplog):
+    caplog.set_level(logging.WARNING, LOG.name)  # other tests may have made logging quieter
     monkeypatch.setattr(Checkpoint, "append", full_disk(QUICK.tries - 1))
     recorder = started(loop, path)
     recorder.open_scatter(scatter(7))
