@@ -1,5 +1,6 @@
 import pytest
 
+from pool.conftest import new_world  # noqa: F401 - a fixture
 from pool.world import World
 
 
@@ -9,17 +10,3 @@ def world():
     made = World(2)
     yield made
     assert made.close() == 0
-
-
-@pytest.fixture
-def new_world(tmp_path):
-    """Make worlds of one's own, which run in the test's folder; those left are killed."""
-    made = []
-
-    def make(workers=1):
-        made.append(World(workers, cwd=tmp_path))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.kill()
