@@ -33,7 +33,7 @@ def test_the_options_of_all_calls():
     } == OPTIONS  # fmt: skip
     keyed = {"key", "version", "config", "errors", "progress"}
     assert keyed == OPTIONS - LAZY
-    assert keyed | {"previous"} == OPTIONS - SUBMIT
+    assert {"previous", "errors", "progress"} == OPTIONS - SUBMIT
 
 
 def test_an_unknown_name_is_told_with_those_which_there_are():
@@ -45,6 +45,10 @@ def test_an_unknown_name_is_told_with_those_which_there_are():
 @pytest.mark.parametrize("name", ["key", "version", "config", "errors", "progress"])
 def test_what_makes_no_sense_item_by_item_is_refused_there(name):
     assert refusal("imap", LAZY, **{name: None}) == f"{name}= makes no sense for imap"
+
+
+@pytest.mark.parametrize("name", ["previous", "errors", "progress"])
+def test_what_makes_no_sense_for_a_single_call_is_refused_there(name):
     assert refusal("submit", SUBMIT, **{name: None}) == f"{name}= makes no sense for submit"
 
 

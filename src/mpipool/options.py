@@ -29,7 +29,7 @@ class Options(TypedDict, total=False):
     timeout: float | None
     retries: int
     cost: Cost | None
-    key: Callable[[Any], Any] | None
+    key: Callable[[Any], Any] | Mapping[str, Any] | None
     after: Iterable[Any]
     stage: str
     version: str
@@ -45,7 +45,7 @@ OPTIONS: Final = frozenset(Options.__annotations__)
 LAZY: Final = OPTIONS - {"key", "version", "config", "errors", "progress"}
 """What makes sense where items are taken, and results given, one by one."""
 
-SUBMIT: Final = LAZY - {"previous"}
+SUBMIT: Final = OPTIONS - {"previous", "errors", "progress"}
 """What a single task may say."""
 
 _UNITS: Final = {
@@ -227,7 +227,10 @@ _LEGAL: Final[dict[str, tuple[Legal, str]]] = {
     "timeout": (_is_positive, "a number of seconds above 0"),
     "retries": (lambda value: _is_count(value, 0), "a number from 0 up"),
     "cost": (_is_cost, "seconds for each item: a number, a sequence, or a function of the item"),
-    "key": (callable, "a function which makes the data ID of an item"),
+    "key": (
+        lambda value: callable(value) or isinstance(value, Mapping),
+        "a function which makes the data ID of an item; of a single call, the data ID: a mapping",
+    ),
     "after": (lambda value: isinstance(value, Iterable) and not _is_text(value), "some futures"),
     "stage": (_is_text, "that is a text"),
     "version": (_is_text, "that is a text"),

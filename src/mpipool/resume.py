@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -41,14 +41,16 @@ class Resumed:
         return [merged[index] for index in range(len(merged))]
 
 
-def identify(stage: str, key: Callable[[Any], Any], items: list[Any]) -> list[str]:
+def identify(stage: str, key: Any, items: list[Any]) -> list[str]:
     """Make the data IDs of items, as canonical JSON.
 
     Raises
     ------
     UsageError
-        If two items have the same, or one is not made of JSON values.
+        If two items have the same, or one is not made of JSON values; if ``key`` is no function.
     """
+    if not callable(key):
+        raise UsageError(f"key= of {stage} is a function which makes the data ID of an item")
     identities = [keys.canonical(key(item), f"data ID of {stage}") for item in items]
     first: dict[str, int] = {}
     for index, identity in enumerate(identities):

@@ -10,6 +10,7 @@ import pytest
 from builders import batch
 from mpipool.executor.stream import Call
 from mpipool.futures import lane as lanes
+from mpipool.futures.entries import Entry, Terms
 from mpipool.futures.future import CANCELLED, FINISHED, RUNNING, BrokenPool, Future
 from mpipool.futures.lane import Lane
 from mpipool.messages import Abandon, Began, Cancel, Cancelled, Items, Refused, Results
@@ -104,10 +105,14 @@ def lane(caller, group):
     return knowing(0.0, Lane(caller, Call(function=abs), group))
 
 
+def entry(argument, **terms):
+    return Entry((abs, (argument,), {}), "abs", Terms(**terms))
+
+
 def add(lane, count, **options):
     futures = [Future() for _ in range(count)]
     for number, future in enumerate(futures):
-        assert lane.add(future, (abs, (number,), {}), "abs", **options)
+        assert lane.add(future, entry(number, **options))
     return futures
 
 
@@ -172,7 +177,7 @@ def test_the_thread_that_reads_sends_what_has_waited_a_moment(lane, caller):
 
 def test_a_large_call_goes_by_itself_behind_those_before_it(lane, caller):
     add(lane, FEW + 2)
-    lane.add(Future(), (len, (bytes(2_000_000),), {}), "len")
+    lane.add(Future(), Entry((len, (bytes(2_000_000),), {}), "len"))
     assert caller.batches == [1] * FEW + [2, 1]
 
 
@@ -188,7 +193,7 @@ def test_expected_seconds_go_along_with_calls_that_have_some(caller, group):
 
 def test_what_can_not_be_pickled_is_not_sent_and_has_no_place(lane, caller):
     future = Future()
-    lane.add(future, (abs, (threading.Lock(),), {}), "abs")
+    lane.add(future, entry(threading.Lock()))
     assert "can't be sent" in str(future.exception(timeout=0))
     (good,) = add(lane, 1)
     done(lane, 0, 42)
@@ -199,7 +204,7 @@ def test_a_lane_takes_so_many_calls_and_no_more(lane, monkeypatch):
     monkeypatch.setattr(lanes, "LONGEST", 10)
     add(lane, 10)
     assert lane.full
-    assert not lane.add(Future(), (abs, (1,), {}), "abs")
+    assert not lane.add(Future(), entry(1))
 
 
 # --- what comes back -----------------------------------------------------------------------------

@@ -142,6 +142,11 @@ class Future(concurrent.futures.Future[Any]):
         self._wait(timeout)
         return self._exception
 
+    @property
+    def reused(self) -> bool:
+        """Whether the run's database had the result: nothing was run."""
+        return self._origin is None and self._state == FINISHED and self._exception is None
+
     def cancel(self) -> bool:
         """Cancel it if it was not given to a rank yet; return whether it is cancelled."""
         if self._state != PENDING or self._origin is None:

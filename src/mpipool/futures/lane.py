@@ -13,14 +13,14 @@ import threading
 from array import array
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from mpipool.errors import UnpicklableError, UsageError, WorldLost
 from mpipool.executor.caller import Caller
-from mpipool.executor.handle import taken_along
 from mpipool.executor.pickling import CALL, Packer, Pieces, as_raised
 from mpipool.executor.post import ARRIVED, Post
 from mpipool.executor.stream import BLOCK_BYTES, Call, drained
+from mpipool.futures.entries import Entry, Foreknown, Terms
 from mpipool.futures.future import CANCEL, PENDING, RUNNING, BrokenPool, Future, Settlement, settle
 from mpipool.futures.unpacking import Unpacker, runs
 from mpipool.messages import (
@@ -88,11 +88,7 @@ class Lane:
         self._unsent: list[bytes] = []
         self._bytes = 0
         """Of these."""
-        self._homes: dict[int, int] = {}
-        """Where the data of some of them are: ranks, by index."""
-        self._costs = array("d")
-        """Expected seconds of all of them, if they are priced."""
-        self._priced = call.cost is not None
+        self._known = Foreknown(priced=call.cost is not None)
         self._settled = 0
         self._as_raised = bool(call.options.get("as_raised"))
         self._unpacker = Unpacker(call)
@@ -123,19 +119,15 @@ class Lane:
 
     # --- what goes in ----------------------------------------------------------------------------
 
-    def add(self, future: Future, called: tuple[Any, ...], name: str, cost: float = 0.0) -> bool:
+    def add(self, future: Future, entry: Entry) -> bool:
         """Send a call, some time; return False if no call is taken any more.
 
         Parameters
         ----------
         future : Future
             To be settled with what comes of it.
-        called : tuple
-            As `executor.invoking.invoke` takes it.
-        name : str
-            Of the function, for errors.
-        cost : float
-            Expected seconds, where the lane's calls are priced.
+        entry : Entry
+            The call.
 
         Raises
         ------
@@ -146,15 +138,17 @@ class Lane:
             if self.full:
                 return False
             try:
-                packed = self._packer.pack(called, f"the call of {name}", names=CALL)
+                packed = self._packer.pack(
+                    entry.called, f"the call of {entry.name}", entry.terms.prefix, names=CALL
+                )
             except UnpicklableError as error:
                 settle([(future, None, as_raised(error) if self._as_raised else error)])
                 return True
             future._origin = self
             if isinstance(packed, Pieces):
-                self._send_at_once(future, packed, cost)
+                self._send_at_once(future, packed, entry)
                 return True
-            self._enter(future, cost)
+            self._enter(future, entry.terms)
             self._unsent.append(packed)
             self._bytes += len(packed)
             full = len(self._unsent) >= BLOCK or self._bytes > BLOCK_BYTES
@@ -179,35 +173,17 @@ class Lane:
             return self.out <= self._few
         return self.out * mean <= AHEAD * self._caller.size
 
-    def _enter(self, future: Future, cost: float) -> None:
+    def _enter(self, future: Future, terms: Terms) -> None:
         future._index = len(self._futures)
         self._futures.append(future)
-        home = taken_along()
-        if home is not None:
-            self._homes[future._index] = home
-        if self._priced:
-            self._costs.append(cost)
+        self._known.note(future._index, terms)
 
-    def _send_at_once(self, future: Future, packed: Pieces, cost: float) -> None:
+    def _send_at_once(self, future: Future, packed: Pieces, entry: Entry) -> None:
         """Send a large call by itself, from where it is, before it can be changed."""
         self.flush()
-        self._enter(future, cost)
-        sizes = array("Q", [len(packed)]).tobytes()
-        items = Items(request=self.request, last=False, parts=(sizes, *self._take_known(1)))
-        self._caller.send(items, packed.buffers)
-
-    def _take_known(self, count: int) -> tuple[bytes, ...]:
-        """Take what is known of the last calls: expected seconds, and the ranks of their data."""
-        if not (self._homes or self._costs):
-            return ()
-        costs = self._costs.tobytes()
-        homes = b""
-        if self._homes:
-            first = len(self._futures) - count
-            homes = array("q", [self._homes.get(first + at, -1) for at in range(count)]).tobytes()
-        self._homes.clear()
-        self._costs = array("d")
-        return costs, homes
+        self._enter(future, entry.terms)
+        parts = (array("Q", [len(packed)]).tobytes(), *self._known.take(future._index, 1))
+        self._caller.send(Items(request=self.request, last=False, parts=parts), packed.buffers)
 
     def skip(self, details: bytes) -> bool:
         """Have it recorded that a call never runs; return False if the lane takes none any more."""
@@ -228,7 +204,8 @@ class Lane:
                 return
             unsent, self._unsent, self._bytes = self._unsent, [], 0
             sizes = array("Q", map(len, unsent)).tobytes()
-            parts = (sizes, *self._take_known(len(unsent)), b"".join(unsent))
+            known = self._known.take(len(self._futures) - len(unsent), len(unsent))
+            parts = (sizes, *known, b"".join(unsent))
             self._caller.send(Items(request=self.request, last=False, parts=parts))
 
     def close(self) -> None:
@@ -310,15 +287,12 @@ class Lane:
         if not indices:
             return []
         sent = len(self._futures) - len(self._unsent)
-        unsent = list(zip(self._futures[sent:], self._unsent, strict=True))
-        kept = [pair for index, pair in enumerate(unsent, start=sent) if index not in indices]
-        if self._costs:
-            left = [at for at in range(len(unsent)) if sent + at not in indices]
-            self._costs = array("d", [self._costs[at] for at in left])
+        there = list(enumerate(zip(self._futures[sent:], self._unsent, strict=True), start=sent))
+        self._known.move_up(sent, (index for index, _ in there if index not in indices))
+        kept = [pair for index, pair in there if index not in indices]
         doomed = [self._futures[index] for index in indices]
         self._unsent = [packed for _, packed in kept]
         self._futures[sent:] = [future for future, _ in kept]
-        self._homes.clear()
         for index, (future, _) in enumerate(kept, start=sent):
             if future:
                 future._index = index

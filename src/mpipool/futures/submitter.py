@@ -26,6 +26,7 @@ from mpipool.executor.invoking import invoke
 from mpipool.executor.post import ARRIVED, Post
 from mpipool.executor.stream import Call
 from mpipool.futures.arguments import futures_in, one_by_one, substituted
+from mpipool.futures.entries import PLAIN_TERMS, Entry, Terms
 from mpipool.futures.functions import packable
 from mpipool.futures.future import CANCEL, BrokenPool, Future, settle
 from mpipool.futures.lane import Lane
@@ -44,6 +45,8 @@ class Kind:
     context: str = ""
     priced: bool = False
     """Whether it is known how long each call takes."""
+    keyed: bool = False
+    """Whether each call has a key in the checkpoint."""
     options: tuple[tuple[str, Any], ...] = ()
     """What executors and agents must know: names and values."""
 
@@ -57,6 +60,7 @@ class Kind:
             needs=self.needs,
             context=self.context,
             cost=_unused if self.priced else None,
+            prefixes=[] if self.keyed else None,
             options=dict(self.options),
         )
 
@@ -79,8 +83,7 @@ class Submission:
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
     keywords: dict[str, Any]
-    cost: float = 0.0
-    """Expected seconds, where the kind is priced."""
+    terms: Terms = PLAIN_TERMS
     missing: int = 0
     """How many futures it waits for."""
 
@@ -88,6 +91,11 @@ class Submission:
     def name(self) -> str:
         """What the call is called in errors."""
         return self.kind.stage or getattr(self.function, "__name__", type(self.function).__name__)
+
+    def entry(self) -> Entry:
+        """Return it as a lane takes it."""
+        called = packable(self.function), self.arguments, self.keywords
+        return Entry(called, self.name, self.terms)
 
 
 class Submitter:
@@ -146,7 +154,7 @@ class Submitter:
         keywords: dict[str, Any],
         kind: Kind = PLAIN,
         after: Iterable[AnyFuture[Any]] = (),
-        cost: float = 0.0,
+        terms: Terms = PLAIN_TERMS,
     ) -> Future:
         """Have a function called; return the future of what it returns.
 
@@ -158,8 +166,8 @@ class Submitter:
             Its options.
         after : iterable of Future
             For which it waits, besides those among its arguments.
-        cost : float
-            Expected seconds, where the kind is priced.
+        terms : Terms
+            What is known of it beside its kind.
 
         Raises
         ------
@@ -174,7 +182,7 @@ class Submitter:
             raise RuntimeError("cannot schedule new futures after interpreter shutdown")
         future = Future()
         future._origin = self
-        submission = Submission(future, kind, function, arguments, keywords, cost)
+        submission = Submission(future, kind, function, arguments, keywords, terms)
         awaited = {*after, *futures_in(arguments), *futures_in(tuple(keywords.values()))}
         if awaited:
             submission.missing = len(awaited)
@@ -205,10 +213,9 @@ class Submitter:
                     self._send(submission)
 
     def _send(self, submission: Submission) -> None:
-        called = packable(submission.function), submission.arguments, submission.keywords
+        entry = submission.entry()
         try:
-            future, name, cost = submission.future, submission.name, submission.cost
-            while not self._lane(submission.kind).add(future, called, name, cost):
+            while not self._lane(submission.kind).add(submission.future, entry):
                 pass  # it was closed just now; the next is open
         except BrokenPool:
             raise

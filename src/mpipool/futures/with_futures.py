@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from mpipool.errors import UsageError
+from mpipool.futures.entries import Terms
 from mpipool.futures.future import Future
+from mpipool.futures.keyed import Keyed
 from mpipool.futures.pool_executor import PoolExecutor
 from mpipool.futures.submitter import PLAIN, Kind, shared_submitter
 from mpipool.options import OPTIONS, SUBMIT, Options, Wanted, check
@@ -37,8 +39,10 @@ class WithFutures:
         **kwargs
             Its keyword arguments; but ``after=`` (futures for which it waits too), ``stage=``,
             ``retries=``, ``timeout=``, ``cost=``, ``keep=``, ``context=``, ``memory=``,
-            ``memory_growth=``, ``memory_cap=``, ``threads=``, ``ranks=``, ``resources=`` and
-            ``isolation=`` are as `map` describes them.
+            ``memory_growth=``, ``memory_cap=``, ``threads=``, ``ranks=``, ``resources=``,
+            ``isolation=``, ``version=`` and ``config=`` are as `map` describes them, and ``key=``
+            is the call's data ID, a mapping: a call which is done in the run's database is not
+            made again, and its future has the recorded result at once.
             To pass such a name to the function, put it into a `functools.partial`.
 
         Returns
@@ -49,7 +53,7 @@ class WithFutures:
         Raises
         ------
         UsageError
-            If an option makes no sense.
+            If an option makes no sense, or a call with the same key is not over.
         BrokenPool
             If the world was lost.
         """
@@ -63,8 +67,19 @@ class WithFutures:
         cost = wanted["cost"]
         if cost is not None and not isinstance(cost, (int, float)):
             raise UsageError(f"cost={cost!r}: a single call takes a number of seconds")
-        kind = self._kind(wanted)
-        return submitter.submit(function, args, kwargs, kind, wanted["after"], cost or 0.0)
+        terms = Terms(cost or 0.0)
+        keyed = Keyed.of(wanted) if wanted["key"] is not None else None
+        if keyed:
+            found = keyed.find(self._caller, terms)
+            if isinstance(found, Future):
+                return found
+            terms = found
+        future = submitter.submit(
+            function, args, kwargs, self._kind(wanted), wanted["after"], terms
+        )
+        if keyed:
+            keyed.hold(future)
+        return future
 
     def executor(self) -> PoolExecutor:
         """Return a `concurrent.futures.Executor` on the ranks of this pool."""
@@ -82,5 +97,6 @@ class WithFutures:
             needs=wanted.needs.packed(),
             context=self._context if context is None else context,
             priced=wanted["cost"] is not None,
+            keyed=wanted["key"] is not None,
             options=tuple(sorted(wanted.shared.items())),
         )

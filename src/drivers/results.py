@@ -1,0 +1,260 @@
+"""What the stages pass on to one another: values that are small enough to travel with the tasks.
+
+None of these holds a whole image but `Warp`, which stays on the rank where it was made until its
+coadd asks for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Table = NDArray[Any]
+"""A structured array; its fields are those of the type named beside it."""
+
+REFERENCE = np.dtype(
+    [
+        ("id", "i8"), ("ra", "f8"), ("dec", "f8"), ("pm_ra", "f4"), ("pm_dec", "f4"),
+        ("epoch", "f8"), ("mag", "f4"), ("mag_err", "f4"), ("colour", "f4"),
+    ]
+)  # fmt: skip
+"""A star of the reference catalogue.
+
+Position [deg] at ``epoch`` [Julian year], proper motions [mas/yr; of right ascension times
+cos(dec)], magnitude [AB] and colour in the system of the reference (NaN where unknown).
+"""
+
+STAR = np.dtype(
+    [
+        ("id", "i8"), ("x", "f8"), ("y", "f8"), ("position_err", "f4"),
+        ("flux", "f8"), ("flux_err", "f4"), ("ra", "f8"), ("dec", "f8"),
+        ("mag", "f4"), ("mag_err", "f4"), ("matched", "?"),
+    ]
+)  # fmt: skip
+"""A star measured on a CCD: pixel position and its error [px], PSF flux [image units, corrected to
+the whole flux]; where it is matched, the reference's id, position [deg] at the epoch of the
+exposure and magnitude [AB] in the exposure's filter; else id -1, and the position measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Psf:
+    """The point spread function of a CCD, varying over it.
+
+    Attributes
+    ----------
+    coefficients : array of float32, shape (terms, size, size)
+        Of a polynomial in u, v: 1, u, v, u*u, u*v, v*v … (1, 3 or 6 terms), where u and v are the
+        position from -1 to 1 over the CCD. The sum over the pixels at any position is 1.
+    shape : tuple of int
+        Rows and columns of the CCD [px].
+    """
+
+    coefficients: NDArray[np.float32]
+    shape: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class SkyMesh:
+    """A coarse image of a CCD's sky.
+
+    Attributes
+    ----------
+    subtracted : array of float32, shape (rows, columns)
+        The sky which was subtracted, in the middle of each cell [image units].
+    residual : array of float32, same shape
+        Median of what is left in the cell outside of sources; NaN where nothing is usable.
+    cell : int
+        Side of a cell [px].
+    shape : tuple of int
+        Rows and columns of the CCD [px].
+    """
+
+    subtracted: NDArray[np.float32]
+    residual: NDArray[np.float32]
+    cell: int
+    shape: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class CcdResult:
+    """What single-frame processing found out about a CCD.
+
+    Attributes
+    ----------
+    row : dict
+        What the registry's table `calexp` says of it, JSON values: visit, ccd, filter, wcs,
+        corners, zero_point, seeing, …
+    stars : structured array of `STAR`
+        The stars of good quality, matched with the reference or not.
+    psf : Psf or None
+        None where there were too few stars.
+    sky : SkyMesh
+        Its sky.
+    """
+
+    row: dict[str, Any]
+    stars: Table
+    psf: Psf | None
+    sky: SkyMesh
+
+
+@dataclass(frozen=True, slots=True)
+class CcdSolution:
+    """Where a CCD's pixels are on the sky, and what its fluxes mean.
+
+    Attributes
+    ----------
+    wcs : dict
+        Cards.
+    zero_point : float
+        AB magnitude of one image unit.
+    """
+
+    wcs: dict[str, Any]
+    zero_point: float
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """Solutions of CCDs, by visit and ccd, and figures of their quality.
+
+    Attributes
+    ----------
+    ccds : dict of (int, int) to CcdSolution
+        By visit and ccd.
+    figures : dict
+        JSON values: numbers of stars, scatter [mas, mmag], …
+    """
+
+    ccds: dict[tuple[int, int], CcdSolution]
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SkyCorrection:
+    """What has to be subtracted from the calibrated images of a visit, by ccd.
+
+    The value at a pixel is interpolated between the middles of the cells (bicubic); restored sky,
+    focal-plane model, sky frame and residual model are all in it.
+
+    Attributes
+    ----------
+    meshes : dict of int to array of float32, shape (rows, columns)
+        By ccd [image units].
+    cell : int
+        Side of a cell [px].
+    """
+
+    meshes: dict[int, NDArray[np.float32]]
+    cell: int
+
+
+@dataclass(frozen=True, slots=True)
+class WarpInput:
+    """A CCD that goes into a warp.
+
+    Attributes
+    ----------
+    visit, ccd : int
+        Its data ID.
+    image : str
+        Its calibrated image, below the repository.
+    solution : CcdSolution
+        The best that is known.
+    sky : array of float32 or None, cell : int
+        Its part of a `SkyCorrection`.
+    psf : Psf or None
+        Its point spread function.
+    """
+
+    visit: int
+    ccd: int
+    image: str
+    solution: CcdSolution
+    sky: NDArray[np.float32] | None
+    cell: int
+    psf: Psf | None
+
+
+@dataclass(frozen=True, slots=True)
+class PsfInput:
+    """What a CCD brings to the point spread function of a coadd.
+
+    Attributes
+    ----------
+    visit, ccd : int
+        Its data ID.
+    solution : CcdSolution
+        Of the CCD.
+    psf : Psf or None
+        Of the CCD.
+    weight : float
+        Weight of its visit in the coadd.
+    """
+
+    visit: int
+    ccd: int
+    solution: CcdSolution
+    psf: Psf | None
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class PatchArea:
+    """A patch of a tract: which pixels are its, and for which of them it answers.
+
+    Attributes
+    ----------
+    tract : int, patch : (int, int)
+        Its data ID: the tract, and column and row of the patch in it.
+    wcs : dict
+        Cards of the tract's pixels.
+    x0, y0 : int
+        The tract's pixel which is the patch's first.
+    shape : (int, int)
+        Rows and columns of the patch, with what it shares with its neighbours [px].
+    inner : (int, int, int, int)
+        x from, y from, x to, y to (not included) in the tract's pixels: sources here are the
+        patch's own. These boxes tile the tract.
+    inner_sky : (float, float, float, float) or None
+        RA from, RA to (eastwards), declination from, to [deg]: sources here are the tract's own.
+        None for the whole sky.
+    """
+
+    tract: int
+    patch: tuple[int, int]
+    wcs: dict[str, Any]
+    x0: int
+    y0: int
+    shape: tuple[int, int]
+    inner: tuple[int, int, int, int]
+    inner_sky: tuple[float, float, float, float] | None = None
+
+    def __str__(self) -> str:
+        return f"tract {self.tract} patch {self.patch[0]},{self.patch[1]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Warp:
+    """A visit, resampled to the pixels of a patch.
+
+    Attributes
+    ----------
+    image, variance : array of float32, mask : array of int32, shape (rows, columns)
+        The part of the patch that the visit covers [nJy, nJy**2]; NO_DATA elsewhere.
+    x0, y0 : int
+        Where this part begins in the patch.
+    inputs : tuple of PsfInput
+        The CCDs in it.
+    """
+
+    image: NDArray[np.float32]
+    variance: NDArray[np.float32]
+    mask: NDArray[np.int32]
+    x0: int
+    y0: int
+    inputs: tuple[PsfInput, ...]
