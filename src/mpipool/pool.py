@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from importlib import import_module
 from types import TracebackType
 from typing import Any, Self, Unpack
 
-from mpipool import keys
+from mpipool.attaching import WithCheckpoint
 from mpipool.contexts import WithContext
 from mpipool.draining import Limits, limits
 from mpipool.errors import Drained, UsageError
-from mpipool.executor.caller import Attachment
-from mpipool.executor.environment import SHARED_BY
 from mpipool.executor.handle import Handle
 from mpipool.futures.with_futures import WithFutures
 from mpipool.launch import connect
@@ -27,7 +23,7 @@ from mpipool.mapping import MapSummary, make_call, run, wait_for
 from mpipool.options import LAZY, Options, check
 
 
-class Pool(WithContext, WithFutures):
+class Pool(WithContext, WithFutures, WithCheckpoint):
     """The ranks of whoever asks: all of them in the script, the group inside a task.
 
     In a script the first pool starts the world. Code written for one level runs at every other:
@@ -49,6 +45,9 @@ class Pool(WithContext, WithFutures):
         refused.
     take_over : bool
         Take the database from a run on another host of which nobody can say whether it lives.
+    clobber_config : bool
+        Go on with a database of another configuration, which then has this one: what is done
+        stays done, and it is for the keys of the calls to say what depends on what has changed.
     group : str, optional
         A Unix group which shares the run: its members may go on with it, and their results are
         trusted. Else only this user's are. Without it, what ``mpipool run --group`` says.
@@ -90,6 +89,7 @@ class Pool(WithContext, WithFutures):
         checkpoint: str | os.PathLike[str] | None = None,
         config: Mapping[str, Any] | None = None,
         take_over: bool = False,
+        clobber_config: bool = False,
         group: str = "",
         resources: Mapping[str, int] | None = None,
         walltime: float | str | None = None,
@@ -108,12 +108,10 @@ class Pool(WithContext, WithFutures):
             raise UsageError("only the script can give a run its checkpoint, resources and limits")
         if said != Limits():
             self._caller.ask("limit", **asdict(said))
-        if checkpoint is not None:
-            self._attach(checkpoint, config, take_over, group or os.environ.get(SHARED_BY, ""))
-        elif config is not None or take_over or group:
-            raise UsageError("config=, take_over= and group= make sense only with checkpoint=")
+        self._attach(checkpoint, config, take_over, clobber_config, group)
         if resources is not None:
-            self._provide(resources)
+            check("Pool", {"resources": resources})
+            self._caller.ask("provide", tokens=dict(resources))
 
     @property
     def size(self) -> int:
@@ -143,11 +141,6 @@ class Pool(WithContext, WithFutures):
         """Wait until all records of this pool are on disk."""
         if kind is None or issubclass(kind, Drained):
             self.shutdown()
-
-    def shutdown(self) -> None:
-        """Wait until all records are on disk. The ranks stay until the script ends."""
-        if self._caller.attachment.recorded:
-            self._caller.ask("sync")
 
     def map(
         self,
@@ -353,29 +346,6 @@ class Pool(WithContext, WithFutures):
         call = make_call(function, wanted, self._context)
         wait_for(wanted["after"], call.name())
         return _results(settle(self._caller, call, items, ordered))
-
-    def _attach(
-        self,
-        checkpoint: str | os.PathLike[str],
-        config: Mapping[str, Any] | None,
-        take_over: bool,
-        group: str,
-    ) -> None:
-        plain = None if config is None else json.loads(keys.canonical(dict(config), "config"))
-        facts, _ = self._caller.ask(
-            "attach",
-            path=os.path.abspath(checkpoint),
-            config=plain,
-            command=" ".join(sys.argv),
-            take_over=take_over,
-            group=group,
-        )
-        attachment = Attachment(facts["token"], facts["results"], True, group)
-        self._caller.within = replace(self._caller.within, attachment=attachment)
-
-    def _provide(self, resources: Mapping[str, int]) -> None:
-        check("Pool", {"resources": resources})
-        self._caller.ask("provide", tokens=dict(resources))
 
 
 class _Spread:

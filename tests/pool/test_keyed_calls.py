@@ -120,3 +120,44 @@ def test_keys_which_are_none_are_refused(world):
     assert "data ID of square" in json
     assert keep.startswith("keep= with key=")
     assert of_map == "key= of square is a function which makes the data ID of an item"
+
+
+def test_what_is_done_can_be_asked_for_without_running_anything(new_world, tmp_path):
+    def ask(path):
+        from pathlib import Path
+
+        with mpipool.Pool(checkpoint=Path(path, "run.db")) as pool:
+            known = [pool.recorded(stage="square", key={"x": x}) for x in (3, 4)]
+            return [future and (future.result(), future.reused) for future in known]
+
+    in_script(new_world, tmp_path, chain)
+    ran(tmp_path)
+    assert in_script(new_world, tmp_path, ask) == [(14, True), None]
+    assert ran(tmp_path) == []
+
+
+def test_another_configuration_of_the_run_is_taken_over_if_that_is_said(new_world, tmp_path):
+    def attach(path, config, **options):
+        from pathlib import Path
+
+        try:
+            with mpipool.Pool(checkpoint=Path(path, "run.db"), config=config, **options) as pool:
+                return pool.submit(work, path, 3, stage="square", key={"x": 3}).result()
+        except mpipool.CheckpointMismatch as error:
+            return str(error)
+
+    def first(path):
+        return attach(path, {"sigma": 3})
+
+    def second(path):
+        return attach(path, {"sigma": 4})
+
+    def clobber(path):
+        return attach(path, {"sigma": 4}, clobber_config=True)
+
+    assert in_script(new_world, tmp_path, first) == 9
+    assert "sigma: 3 → 4" in in_script(new_world, tmp_path, second)
+    assert in_script(new_world, tmp_path, clobber) == 9
+    assert ran(tmp_path) == [3], "what is done stays done"
+    assert in_script(new_world, tmp_path, second) == 9
+    assert "sigma: 4 → 3" in in_script(new_world, tmp_path, first)

@@ -88,6 +88,7 @@ class Checkpoint:
         command: str,
         ranks: int,
         take_over: bool = False,
+        clobber_config: bool = False,
         group: str = "",
         wait: float = 10.0,
         on_wait: Callable[[str], None] = LOG.info,
@@ -105,6 +106,8 @@ class Checkpoint:
             For the session's row.
         take_over : bool
             Take the lock from a run on another host, of which nobody can say whether it lives.
+        clobber_config : bool
+            Take a database of another configuration, which then has this one.
         group : str
             A Unix group whose members are trusted and may go on with the run.
         wait : float
@@ -121,7 +124,7 @@ class Checkpoint:
         """
         full = os.path.abspath(path)
         told = rows.storable(configuration.canonical(config)), rows.storable(command)
-        request = Request(*told, ranks, take_over, Trust.of(group))
+        request = Request(*told, ranks, take_over, Trust.of(group), clobber_config)
         return cls(full, acquire(full, request, wait, on_wait))
 
     @contextmanager

@@ -63,6 +63,8 @@ class Request(NamedTuple):
     ranks: int
     take_over: bool
     trust: Trust
+    clobber: bool = False
+    """Whether a database of another configuration is taken, and has this one from then on."""
 
 
 class Taken(NamedTuple):
@@ -224,7 +226,8 @@ def _require_ours(
 ) -> Holder | None:
     """Refuse a database which is not this run's; return its live holder, if it has one."""
     require_format(connection, path)
-    _require_config(connection, path, request.config)
+    if not request.clobber:
+        _require_config(connection, path, request.config)
     holder = read_holder(connection)
     return holder if holder is not None and judge.lives(holder) else None
 
@@ -263,6 +266,8 @@ def _begin_session(connection: sqlite3.Connection, path: str, request: Request, 
         )
     holder = this_process(token)
     write_holder(connection, holder)
+    if request.clobber and request.config != "null":
+        connection.execute("UPDATE meta SET value = ? WHERE key = 'config'", (request.config,))
     connection.execute(
         "INSERT INTO session VALUES (?, ?, NULL, ?, ?, ?, ?, 'running')",
         (
