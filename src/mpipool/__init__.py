@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from mpipool.launch import enter
     from mpipool.mapping import MapSummary
     from mpipool.pool import Pool
+    from mpipool.recorded import RecordedRun
 
 __all__ = [
     "Blocked",
@@ -52,6 +53,7 @@ __all__ = [
     "MpipoolError",
     "Pool",
     "PoolExecutor",
+    "RecordedRun",
     "RemoteTraceback",
     "TaskError",
     "UnpicklableError",
@@ -71,6 +73,7 @@ _HOMES = {
     "MapSummary": "mpipool.mapping",
     "Pool": "mpipool.pool",
     "PoolExecutor": "mpipool.futures.pool_executor",
+    "RecordedRun": "mpipool.recorded",
     "enter": "mpipool.launch",
     "output": "mpipool.executor.running",
     "read_records": "mpipool.checkpoint.reading",

@@ -1,5 +1,7 @@
 """Single calls with a key: a graph which grows call by call is resumed like a map."""
 
+import pytest
+
 import mpipool
 from pool.test_resume import ran, session
 
@@ -161,3 +163,31 @@ def test_another_configuration_of_the_run_is_taken_over_if_that_is_said(new_worl
     assert ran(tmp_path) == [3], "what is done stays done"
     assert in_script(new_world, tmp_path, second) == 9
     assert "sigma: 4 → 3" in in_script(new_world, tmp_path, first)
+
+
+def test_another_run_can_take_over_results(new_world, tmp_path):
+    def large(folder):
+        from pathlib import Path
+
+        import numpy
+
+        def make(x):
+            with mpipool.output(Path(folder, f"{x}.txt")) as part:
+                part.write_text("made")
+            return numpy.full(100_000, x)
+
+        with mpipool.Pool(checkpoint=Path(folder, "run.db")) as pool:
+            pool.map(make, [5, 6], stage="large", key=lambda x: {"x": x, "inputs": "7f"})
+
+    in_script(new_world, tmp_path, large)
+    run = mpipool.RecordedRun(tmp_path / "run.db")
+    assert sorted(key["x"] for key in run.data_ids("large")) == [5, 6]
+    assert run.result("large", {"inputs": "7f", "x": 5}).sum() == 500_000
+    with pytest.raises(KeyError):
+        run.result("large", {"x": 5})
+    (tmp_path / "5.txt").unlink()
+    with pytest.raises(KeyError, match="an output of large"):
+        run.result("large", {"x": 5, "inputs": "7f"})
+    (tmp_path / "run.db").chmod(0o666)
+    with pytest.raises(mpipool.CheckpointError, match="others may write to it"):
+        mpipool.RecordedRun(tmp_path / "run.db")

@@ -18,8 +18,7 @@ def prepare(path: str, trust: Trust) -> bool:
     _require_usable(path, folder)
     if trust.group:
         share_folder(folder, trust)
-    trust.require_place(folder)
-    _require_all_trusted(path, trust)
+    require_trusted(path, trust)
     made = False
     with contextlib.suppress(FileExistsError):
         made = _make(path, folder)
@@ -31,6 +30,12 @@ def prepare(path: str, trust: Trust) -> bool:
     if not os.access(path, os.R_OK | os.W_OK):
         raise CheckpointError(path, "you may not read and write it")
     return made
+
+
+def require_trusted(path: str, trust: Trust) -> None:
+    """Refuse a database which somebody outside of the trusted set could have written."""
+    trust.require_place(os.path.dirname(path))
+    _require_all_trusted(path, trust)
 
 
 def _require_usable(path: str, folder: str) -> None:
