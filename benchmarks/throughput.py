@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from mpipool.launch import find_mpiexec
+from mpipool.mpiexec import find_mpiexec
 
 TASKS = 200_000
 FEW = 10_000

@@ -22,7 +22,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from mpipool.launch import find_mpiexec
+from mpipool.mpiexec import find_mpiexec
 
 MPIPOOL = """
 import json, os, time

@@ -144,7 +144,8 @@ def test_their_outcomes_are_delivered_and_recorded_as_its_origin_s():
     leader.end(again, DONE, 150)
     assert leader.results()[0].entry.state == DONE
     assert leader.leading.scatters == {}
-    batches = array("q", leader.leading.records.take().batches)
+    [(_, told)] = leader.leading.records.take()
+    batches = array("q", told.batches)
     # Scatter, rank, first task, attempt, keyed: of both attempts.
     assert list(batches) == [leader.origin, MEMBER, 0, 1, 0, leader.origin, MEMBER, 0, 2, 0]
     assert {want.scatter for want in leader.take(Want) if want.closed} == {

@@ -70,7 +70,7 @@ def test_the_same_signal_to_all_ranks_is_one_warning():
     assert told(machine, 104.0) == drain(51.0, "SIGTERM", 75)
 
 
-@pytest.mark.parametrize("again", [SIGTERM, SIGINT])
+@pytest.mark.parametrize("again", [SIGTERM, SIGINT, SIGXCPU])
 def test_the_same_signal_again_ends_what_runs_at_once(again):
     machine = draining(grace=60)
     machine.warned(Rank(0), again, False, 100.0)

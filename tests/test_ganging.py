@@ -14,7 +14,7 @@ from mpipool.group import Member
 from mpipool.group.gang import GRACE
 from mpipool.ids import HERE, ChunkId, LeaseId, Rank, ScatterId, gang_id, scatter_id
 from mpipool.keeping import Keeping
-from mpipool.messages import Assemble, Define, Despair, RunTasks, TasksDone
+from mpipool.messages import Assemble, Define, Despair, Missed, RunTasks, TasksDone
 from mpipool.outcomes import Outcomes, pack
 from mpipool.serving import Serving
 from mpipool.task import DONE, FAILED, Entry, Outcome, dump_details
@@ -32,7 +32,7 @@ class Process:
     refusal = ""
 
     def __init__(self) -> None:
-        self.due = self.closed = False
+        self.due = self.joined = self.closed = False
         self.told: list = []
         self.chunk: RunTasks | None = None
 
@@ -68,7 +68,7 @@ class Site:
             case Define():
                 if self.serving.define(sender, message):
                     self.ganging.forget(message)
-            case TasksDone() | Despair():
+            case TasksDone() | Despair() | Missed():
                 self.got.append(message)
             case _:
                 self.ganging.take(sender, message, self.now)
@@ -110,6 +110,11 @@ class Ranks:
 
     def give(self, items, function=b"function", **shared):
         """Give the first member a chunk for both."""
+        self.tell_first(items, function, **shared)
+        self.settle()
+
+    def tell_first(self, items, function=b"function", **shared):
+        """The same; it has not come yet."""
         self.chunks += 1
         send = self.leader.transport.send
         told = {"in_place": True, "fewest": 2} | shared
@@ -120,7 +125,6 @@ class Ranks:
             parts=(array("Q", map(len, items)).tobytes(), b"".join(items)),
         )  # fmt: skip
         send(FIRST, chunk)
-        self.settle()
 
 
 def brief(reports):
@@ -258,6 +262,28 @@ def test_a_rank_that_leaves_does_not_sit_down_any_more():
     assert not ranks.second.ganging.detains(1.0)
 
 
+def test_a_gang_which_is_called_enters_with_its_function_though_the_leader_has_died():
+    ranks = Ranks()
+    ranks.tell_first([b"a"])
+    first = ranks.first
+    for sender, message in first.transport.receive():
+        first.take(sender, message)
+    for definition in first.serving.lose(LEADER):
+        first.ganging.forget(definition)
+    ranks.settle()
+    assert [site.here.due for site in (first, ranks.second)] == [True, True]
+    assert [message.digest for message in ranks.second.here.told] == [DIGEST]
+
+
+def test_a_chunk_under_a_lease_with_a_rank_that_is_gone_comes_back_at_once():
+    ranks = Ranks()
+    ranks.first.transport.gone.add(SECOND)
+    ranks.give([b"a", b"b"])
+    assert brief(ranks.leader.got) == [(0, 0, 2, 0)]
+    assert not ranks.first.here.due
+    assert not ranks.first.member.entries
+
+
 def test_where_there_are_no_gangs_each_task_fails_with_the_reason():
     ranks = Ranks(NEEDS_MPI)
     ranks.give([b"a", b"b"])
@@ -296,3 +322,20 @@ def test_what_a_member_reports_of_no_gang_is_a_bug():
     )  # fmt: skip
     with pytest.raises(AssertionError, match="of no gang"):
         site.ends()
+
+
+@pytest.mark.parametrize("joined", [True, False])
+def test_a_rank_that_does_not_get_into_its_gang_when_another_one_has_died_is_given_up(joined):
+    """Where MPI leaves the living waiting for each other, no exception gets them out."""
+    ranks = Ranks()
+    ranks.give([b"item"])
+    for site in (ranks.first, ranks.second):
+        site.ganging.lose(Rank(9), 100.0)
+        site.here.joined = joined
+        site.ganging.tick(100.0 + GRACE / 2)
+    ranks.settle()
+    assert ranks.leader.got == []
+    for site in (ranks.first, ranks.second):
+        site.ganging.tick(100.0 + GRACE)
+    ranks.settle()
+    assert {m.rank for m in ranks.leader.got} == (set() if joined else {FIRST, SECOND})

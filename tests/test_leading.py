@@ -7,7 +7,18 @@ from builders import batch
 from mpipool.group import Member
 from mpipool.ids import BROKER, ChunkId, DataId, ExecutorId, LeaseId, Rank, ScatterId
 from mpipool.leading import Leading
-from mpipool.messages import Drain, Halted, Items, Lend, Open, Recall, Release, RunTasks, TasksDone
+from mpipool.messages import (
+    Drain,
+    Forget,
+    Halted,
+    Items,
+    Lend,
+    Open,
+    Recall,
+    Release,
+    RunTasks,
+    TasksDone,
+)
 from mpipool.task import DONE, KEPT
 
 SCRIPT, MEMBER = ExecutorId(0), Rank(1)
@@ -157,3 +168,12 @@ def test_caches_on_a_rank_which_is_shunned_are_made_again_elsewhere():
     made.done(MEMBER, replace(outcome(chunk, b"result"), cached=(0,)), 1.0)
     assert led.scope.places == {}
     assert led.scope.lost == {0}
+
+
+def test_caches_of_a_scatter_which_was_given_up_are_let_go_where_they_are():
+    made, wire, chunk = leader(tasks=2)
+    made.abandon(SCRIPT, 1, 0.0)
+    made.done(MEMBER, replace(outcome(chunk, b"result"), cached=(0,)), 1.0)
+    assert wire.of(Forget) == [(MEMBER, Forget(scope=chunk.scatter))]
+    made.let_go((SCRIPT, 0, 0))
+    assert len(wire.of(Forget)) == 1

@@ -14,7 +14,7 @@ from mpipool.messages import (
     ALIGNMENT,
     LOCAL_MESSAGES,
     RANK_MESSAGES,
-    Bye,
+    Alive,
     Hello,
     Message,
     Recall,
@@ -151,7 +151,7 @@ def test_the_bytes_of_a_message():
         + b"\x01" + b"\0" * 7 + b"\x02" + b"\0" * 7,
         b"x", b"yz",
     ]  # fmt: skip
-    assert encode(Bye()) == [b"\x22\0\0\0\0"]
+    assert encode(Alive()) == [b"\x02\0\0\0\0"]
 
 
 def test_a_message_may_have_any_number_of_parts_and_of_integers():
@@ -181,7 +181,7 @@ def test_the_longest_part_of_a_large_message_is_aligned(sizes):
 
 
 def test_a_small_message_is_not_made_longer():
-    assert len(b"".join(encode(Bye(parts=(bytes(65_536),))))) == 5 + 8 + 65_536
+    assert len(b"".join(encode(Alive(parts=(bytes(65_536),))))) == 5 + 8 + 65_536
 
 
 def test_a_message_says_the_names_of_its_fields():

@@ -166,18 +166,20 @@ def test_ranks_can_tell_what_happens_to_them(executable):
 
 
 @pytest.mark.parametrize(
-    ("version", "number", "again", "passed_on"),
+    ("version", "number", "before", "passed_on"),
     [
-        ("HYDRA build details:", signal.SIGTERM, False, signal.SIGTERM),
-        ("HYDRA build details:", signal.SIGUSR2, False, signal.SIGUSR1),
-        ("HYDRA build details:", signal.SIGXCPU, True, signal.SIGTERM),
-        ("mpiexec (Open MPI) 5.0.11", signal.SIGTERM, False, signal.SIGXCPU),
-        ("mpiexec (Open MPI) 5.0.11", signal.SIGINT, False, signal.SIGUSR1),
-        ("mpiexec (Open MPI) 5.0.11", signal.SIGINT, True, signal.SIGINT),
-        ("mpiexec (Open MPI) 5.0.11", signal.SIGUSR2, False, signal.SIGUSR2),
+        ("HYDRA build details:", signal.SIGTERM, 0, signal.SIGTERM),
+        ("HYDRA build details:", signal.SIGUSR2, 0, signal.SIGUSR1),
+        ("HYDRA build details:", signal.SIGXCPU, 1, signal.SIGTERM),
+        ("mpiexec (Open MPI) 5.0.11", signal.SIGTERM, 0, signal.SIGXCPU),
+        ("mpiexec (Open MPI) 5.0.11", signal.SIGTERM, 1, signal.SIGXCPU),
+        ("mpiexec (Open MPI) 5.0.11", signal.SIGTERM, 2, signal.SIGTERM),
+        ("mpiexec (Open MPI) 5.0.11", signal.SIGINT, 0, signal.SIGUSR1),
+        ("mpiexec (Open MPI) 5.0.11", signal.SIGINT, 1, signal.SIGINT),
+        ("mpiexec (Open MPI) 5.0.11", signal.SIGUSR2, 0, signal.SIGUSR2),
     ],
 )
 def test_a_warning_is_passed_on_by_a_signal_which_mpiexec_survives(
-    executable, version, number, again, passed_on
+    executable, version, number, before, passed_on
 ):
-    assert forwardable(executable(f"print({version!r})"), number, again) == passed_on
+    assert forwardable(executable(f"print({version!r})"), number, before) == passed_on

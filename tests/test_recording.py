@@ -2,25 +2,27 @@
 
 from builders import batch, led_by
 from mpipool.group import Scatter
-from mpipool.ids import ExecutorId
+from mpipool.ids import BROKER, ExecutorId, Rank
 from mpipool.led import Led
-from mpipool.messages import Open, Records, decode, encode
+from mpipool.messages import Ask, Open, Records, decode, encode
 from mpipool.outcomes import Outcomes
-from mpipool.recording import EVERY, RecordBuffer, unpack
+from mpipool.recording import EVERY, RecordBuffer, pass_on, unpack
 from mpipool.task import DONE, FAILED, KEPT_IN_RECORD, LOST, REDO, Record, dump_details
 
 S, T = led_by(3, 1), led_by(3, 2)
 LIMIT = b"x" * KEPT_IN_RECORD
 
 
-def led(scatter, keyed: bool) -> Led:
+def led(scatter, keyed: bool, above=()) -> Led:
     opening = Open(request=1, digest=b"f", stage="s", retries=0, recorded=True, keyed=keyed)
-    return Led(scatter, (scatter,), ExecutorId(1), None, opening, Scatter())
+    return Led(scatter, (*above, scatter), ExecutorId(1), None, opening, Scatter())
 
 
 def sent(buffer: RecordBuffer) -> list[Record]:
     """Return the records as the broker sees them."""
-    return list(unpack(decode(b"".join(encode(buffer.take()))), "/a/b"))
+    [(rank, message)] = buffer.take()
+    assert rank == BROKER
+    return list(unpack(decode(b"".join(encode(message))), "/a/b"))
 
 
 def record(scatter, task: int, **changes) -> Record:
@@ -35,10 +37,10 @@ def record(scatter, task: int, **changes) -> Record:
 
 def test_nothing_is_sent_while_there_is_nothing_to_record():
     buffer = RecordBuffer()
-    assert buffer.take() is None
+    assert list(buffer.take()) == []
     buffer.add(led(S, False), 4, 1, Outcomes(0, batch((DONE, b"", b"r"))))
-    assert buffer.take() is not None
-    assert buffer.take() is None
+    assert len(list(buffer.take())) == 1
+    assert list(buffer.take()) == []
 
 
 def test_a_message_of_records_holds_batch_after_batch():
@@ -46,9 +48,61 @@ def test_a_message_of_records_holds_batch_after_batch():
     kept, dropped = batch((DONE, b"", b"r")), batch((DONE, b"{}", b"r"), (FAILED, b"", b"e"))
     buffer.add(led(S, True), 4, 2, Outcomes(7, kept))
     buffer.add(led(T, False), 5, 1, Outcomes(0, dropped))
-    assert buffer.take() == Records(
-        batches=(S, 4, 7, 2, 1, T, 5, 0, 1, 0), parts=(*kept, *dropped[:2], b"")
-    )
+    told = Records(batches=(S, 4, 7, 2, 1, T, 5, 0, 1, 0), parts=(*kept, *dropped[:2], b""))
+    assert list(buffer.take()) == [(BROKER, told)]
+
+
+def test_records_go_by_way_of_the_leader_of_the_task_above():
+    buffer = RecordBuffer(Rank(3))
+    one = Outcomes(0, batch((DONE, b"", b"r")))
+    script, above = led_by(0, 1), led_by(5, 1)
+    buffer.add(led(S, False, (script, above)), 4, 1, one)
+    [(rank, told)] = buffer.take()
+    assert (rank, told.by) == (5, (script, above))
+    # Which sends them on before the record of the task above, on the same way.
+    rank, passed = pass_on(decode(b"".join(encode(told))), Rank(5))
+    assert (rank, passed.by, passed.batches) == (BROKER, (), told.batches)
+
+
+def test_not_by_way_of_rank_0_nor_of_this_rank():
+    buffer = RecordBuffer(Rank(3))
+    one = Outcomes(0, batch((DONE, b"", b"r")))
+    buffer.add(led(S, False, (led_by(0, 1),)), 4, 1, one)
+    buffer.add(led(S, False, (led_by(3, 7),)), 4, 1, one)
+    buffer.add(led(S, False, (led_by(0, 1), led_by(3, 7))), 4, 1, one)
+    [(rank, told)] = buffer.take()
+    assert (rank, told.by, len(told.batches)) == (BROKER, (), 15)
+
+
+def test_a_question_goes_the_way_of_the_records_of_what_its_task_has_scattered():
+    buffer = RecordBuffer(Rank(3))
+    path = (led_by(0, 1), led_by(5, 1), led_by(6, 1), led_by(3, 7))
+    buffer.add(led(S, False, path), 4, 1, Outcomes(0, batch((DONE, b"", b"r"))))
+    [(rank, records)] = buffer.take()
+    ask = Ask(request=1, question="sync", rank=Rank(3), by=path, parts=(b"{}",))
+    for at in (3, 6, 5):
+        (to, asked), (also, passed) = pass_on(ask, Rank(at)), pass_on(records, Rank(at))
+        assert (to, asked.by) == (also, passed.by)
+        ask, records, rank = decode(b"".join(encode(asked))), passed, to
+    assert (rank, ask) == (BROKER, Ask(request=1, question="sync", rank=3, parts=(b"{}",)))
+
+
+def test_how_many_messages_were_taken_is_known():
+    buffer = RecordBuffer(Rank(3))
+    assert buffer.sent == 0
+    for path in ((led_by(5, 1),), (led_by(5, 1),), ()):
+        buffer.add(led(S, False, path), 4, 1, Outcomes(0, batch((DONE, b"", b"r"))))
+    assert len(list(buffer.take())) == buffer.sent == 2
+
+
+def test_whose_records_wait_is_known_until_they_are_sent():
+    buffer = RecordBuffer()
+    assert not buffer.are_of(ExecutorId(1))
+    buffer.add(led(S, False), 4, 1, Outcomes(0, batch((DONE, b"", b"r"))))
+    assert buffer.are_of(ExecutorId(1))
+    assert not buffer.are_of(ExecutorId(2))
+    list(buffer.take())
+    assert not buffer.are_of(ExecutorId(1))
 
 
 def test_a_record_holds_all_that_a_task_has_said():

@@ -11,7 +11,17 @@ from mpipool.executor.process import Death
 from mpipool.group import Member
 from mpipool.ids import ANY_EXECUTOR, BROKER, GONE, ExecutorId, Rank
 from mpipool.keeping import Keeping
-from mpipool.messages import Blocked, Define, Fetch, Forget, Message, Recall, RunTasks, TasksDone
+from mpipool.messages import (
+    Blocked,
+    Define,
+    Fetch,
+    Forget,
+    Message,
+    Recall,
+    Return,
+    RunTasks,
+    TasksDone,
+)
 from mpipool.outcomes import Outcomes
 from mpipool.serving import Serving
 from mpipool.task import DONE, FAILED, INTERRUPTED, KEPT, LOST, REDO, STARVED, load_details
@@ -406,6 +416,45 @@ def test_a_new_process_is_told_the_functions_anew(rank):
     assert [(executor, type(message).__name__) for executor, message in rank.processes.sent] == [
         (1, "Define"), (1, "RunTasks"), (2, "Define"), (2, "RunTasks"),
     ]  # fmt: skip
+
+
+# --- leaders which are gone ----------------------------------------------------------------------
+
+
+def test_caches_which_a_leader_had_made_are_let_go_when_it_is_gone(rank):
+    rank.run(7, scope=S)
+    rank.done(7, DONE, cached=(0,))
+    rank.run(8, scope=led_by(ANOTHER), scatter=led_by(ANOTHER))
+    rank.done(8, DONE, cached=(0,), scatter=led_by(ANOTHER))
+    rank.serving.lose(LEADER)
+    forgotten = [told for told in rank.processes.sent if isinstance(told[1], Forget)]
+    assert forgotten == [(1, Forget(scope=S))]
+    assert not rank.member.has_caches(ExecutorId(1), S)
+    assert rank.member.has_caches(ExecutorId(1), led_by(ANOTHER))
+
+
+def returns(rank):
+    return [told.lease for told in rank.told(BROKER) if isinstance(told, Return)]
+
+
+def test_a_lease_whose_leader_is_gone_is_returned_when_its_process_has_ended(rank):
+    rank.run(7)
+    rank.serving.recall(Recall(lease=7, orphaned=True))
+    assert returns(rank) == []
+    rank.die(running=(7, 1, 0, BEGAN))
+    assert returns(rank) == [7]
+
+
+def test_a_lease_whose_leader_is_gone_is_returned_when_its_tasks_are_done(rank):
+    rank.run(7)
+    rank.serving.recall(Recall(lease=7, orphaned=True))
+    rank.done(7, DONE)  # it was under way when the process was to be ended
+    assert returns(rank) == [7]
+
+
+def test_a_lease_whose_leader_is_gone_is_returned_at_once_if_nothing_runs_under_it(rank):
+    rank.serving.recall(Recall(lease=7, orphaned=True))
+    assert returns(rank) == [7]
 
 
 # --- time limits ---------------------------------------------------------------------------------

@@ -61,7 +61,9 @@ Term = One | Span
 Selection = dict[str, tuple[Term, ...]]
 
 
-def parse_selection(words: Sequence[str], kinds: Mapping[str, type]) -> Selection:
+def parse_selection(
+    words: Sequence[str], kinds: Mapping[str, type], option: str = "--id"
+) -> Selection:
     """Read the words of one ``--id``.
 
     Parameters
@@ -70,6 +72,8 @@ def parse_selection(words: Sequence[str], kinds: Mapping[str, type]) -> Selectio
         Such as ``["visit=1228^1230..1236:2", "ccd=0..103"]``. No word selects everything.
     kinds : Mapping of str to type
         The known keys, and whether their values are int, float or str.
+    option : str
+        The name of the option, for messages.
 
     Raises
     ------
@@ -80,45 +84,47 @@ def parse_selection(words: Sequence[str], kinds: Mapping[str, type]) -> Selectio
     for word in words:
         key, equals, text = word.partition("=")
         if not equals or not key or not text:
-            raise DataIdError(f"--id {word!r} is not of the form KEY=VALUE, such as visit=1228")
+            raise DataIdError(f"{option} {word!r} is not of the form KEY=VALUE, such as visit=1228")
         if key not in kinds:
-            raise DataIdError(f"--id {word!r}: there is no {key!r}; there are {', '.join(kinds)}")
+            there = ", ".join(kinds)
+            raise DataIdError(f"{option} {word!r}: there is no {key!r}; there are {there}")
         if key in selection:
-            raise DataIdError(f"--id: {key} stands twice; separate alternatives by '^'")
-        selection[key] = tuple(_term(part, kinds[key], word) for part in text.split("^"))
+            raise DataIdError(f"{option}: {key} stands twice; separate alternatives by '^'")
+        where = f"{option} {word!r}"
+        selection[key] = tuple(_term(part, kinds[key], where) for part in text.split("^"))
     return selection
 
 
-def _term(text: str, kind: type, word: str) -> Term:
+def _term(text: str, kind: type, where: str) -> Term:
     match = _RANGE.fullmatch(text)
     if match is None:
-        return One(_value(text, kind, word))
-    first = _value(match["first"], kind, word)
-    last = _value(match["last"], kind, word)
+        return One(_value(text, kind, where))
+    first = _value(match["first"], kind, where)
+    last = _value(match["last"], kind, where)
     if isinstance(first, str) or isinstance(last, str):
-        raise DataIdError(f"--id {word!r}: text has no ranges; separate alternatives by '^'")
+        raise DataIdError(f"{where}: text has no ranges; separate alternatives by '^'")
     if last < first:
-        raise DataIdError(f"--id {word!r}: the range {text} ends before it begins")
-    return Span(first, last, _step(match["step"], kind, word))
+        raise DataIdError(f"{where}: the range {text} ends before it begins")
+    return Span(first, last, _step(match["step"], kind, where))
 
 
-def _step(text: str | None, kind: type, word: str) -> int | None:
+def _step(text: str | None, kind: type, where: str) -> int | None:
     if text is None:
         return None
     if kind is not int or not re.fullmatch(r"\d+", text) or int(text) == 0:
-        raise DataIdError(f"--id {word!r}: the step {text!r} is not a positive whole number")
+        raise DataIdError(f"{where}: the step {text!r} is not a positive whole number")
     return int(text)
 
 
-def _value(text: str, kind: type, word: str) -> Value:
+def _value(text: str, kind: type, where: str) -> Value:
     if not text:
-        raise DataIdError(f"--id {word!r}: a value is empty")
+        raise DataIdError(f"{where}: a value is empty")
     if kind is int and not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
-        raise DataIdError(f"--id {word!r}: {text!r} is not a whole number")
+        raise DataIdError(f"{where}: {text!r} is not a whole number")
     try:
         value: Value = kind(text)
     except ValueError:
-        raise DataIdError(f"--id {word!r}: {text!r} is not a number") from None
+        raise DataIdError(f"{where}: {text!r} is not a number") from None
     return value
 
 

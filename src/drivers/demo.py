@@ -23,16 +23,19 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from drivers.simulate import PIXEL_SCALE as SCALE
-from drivers.simulate import Survey, enclosed, flux_of, write_survey
+from drivers.simulator.point_spread import SIGMAS, WEIGHTS
+from drivers.simulator.survey import PIXEL_SCALE as SCALE
 
 RERUN = "demo"
 _RANKS = 4
 _REAL = Path("../shared/data")
 _PATTERNS = ("decam/case*/*_oo?_*.fits", "obs_test/raw_*.fits.gz")
 
-_BRIGHT = 20_000
+_BRIGHT, _TOO_BRIGHT = 20_000, 1_000_000
 """Electrons of the stars that are compared with the truth."""
+
+_NEAR = 5.0
+"""Arcseconds from a true star within which a source is taken for it: raw headers are so wrong."""
 
 _MARGIN = 12.0
 """Arcseconds by which they lie within the CCD."""
@@ -56,9 +59,10 @@ def main(arguments: Sequence[str]) -> int:
     folder = options.folder or Path(tempfile.mkdtemp(prefix="mpipool-demo-"))
     folder.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
-    if not options.real:
-        files = _simulate(folder, Survey(visits=options.visits, ccds=options.ccds))
-    code = _drive(folder / "repo", files)
+    repo = folder / "repo"
+    code = 0 if options.real else _simulate(repo, options.visits, options.ccds)
+    if not code:
+        code = _drive(repo, files or sorted((repo / "raw").glob("*.fits")))
     print(f"\nThe demo took {time.monotonic() - began:.1f} s.")
     if code == 0:
         _show(folder, options.real)
@@ -69,12 +73,9 @@ def _real_files() -> list[Path]:
     return sorted(path for pattern in _PATTERNS for path in _REAL.glob(pattern))
 
 
-def _simulate(folder: Path, survey: Survey) -> list[Path]:
-    print(f"Simulating {survey.visits} visits x {survey.ccds} CCDs …", flush=True)
-    began = time.monotonic()
-    files = write_survey(folder / "raw", survey)
-    print(f"{len(files)} raw frames in {folder / 'raw'} ({time.monotonic() - began:.1f} s)")
-    return files
+def _simulate(repo: Path, visits: int, ccds: int) -> int:
+    size = ["--visits", str(visits), "--ccds", str(ccds), "--bands", "g,r,i"]
+    return _call([_command("makeSurvey"), str(repo), *size, "--cores", str(_RANKS)])
 
 
 def _drive(repo: Path, files: Sequence[Path]) -> int:
@@ -136,18 +137,20 @@ def _number(value: float | None) -> str:
 
 def _compare(folder: Path, rows: Sequence[sqlite3.Row]) -> None:
     """Print how what was measured compares with what was simulated, visit by visit."""
-    with fits.open(folder / "raw" / "truth" / "truth.fits") as units:
-        stars, visits = np.array(units["STARS"].data), np.array(units["VISITS"].data)
+    truth = folder / "repo" / "truth"
+    stars = np.array(fits.getdata(truth / "sources.fits", "STARS"))
+    ccds = np.array(fits.getdata(truth / "ccds.fits", "CCDS"))
     print('\nvisit filter  seeing["]   true  bright stars found  measured/true flux')
-    for visit in visits:
-        chosen = [row for row in rows if row["visit"] == visit["visit"]]
-        truth = float(visit["seeing"])
-        matches = [match_bright(folder / "repo", row, stars, truth) for row in chosen]
+    for visit in np.unique(ccds["visit"]):
+        true = {int(ccd["ccd"]): ccd for ccd in ccds[ccds["visit"] == visit]}
+        chosen = [row for row in rows if row["visit"] == visit]
+        matches = [match_bright(folder / "repo", row, stars, true[row["ccd"]]) for row in chosen]
         found, there = sum(len(ratios) for ratios, _ in matches), sum(n for _, n in matches)
         seeing = _median([row["seeing"] for row in chosen if row["seeing"] is not None])
         flux = _median([ratio for ratios, _ in matches for ratio in ratios])
         print(
-            f"{visit['visit']:>5} {visit['filter'].decode():<6} {seeing:>9} {truth:6.3f}"
+            f"{visit:>5} {true[0]['filter'].decode():<6} {seeing:>9} "
+            f"{np.median([ccd['seeing'] for ccd in true.values()]):6.3f}"
             f"  {found:>11} of {there:<4} {flux:>17}"
         )
 
@@ -157,7 +160,7 @@ def _median(values: Sequence[float]) -> str:
 
 
 def match_bright(
-    repo: Path, row: sqlite3.Row, stars: NDArray[Any], seeing: float
+    repo: Path, row: sqlite3.Row, stars: NDArray[Any], ccd: Any
 ) -> tuple[NDArray[np.float64], int]:
     """Match a catalogue with the bright true stars that lie well inside of the CCD.
 
@@ -169,8 +172,8 @@ def match_bright(
         The CCD's row of table `calexp`.
     stars : structured array
         The truth.
-    seeing : float
-        The true seeing [arcsec].
+    ccd
+        The CCD's row of the truth.
 
     Returns
     -------
@@ -181,18 +184,24 @@ def match_bright(
     """
     with fits.open(repo / row["catalog"]) as units:
         sources, radius = np.array(units["SOURCES"].data), units["SOURCES"].header["APRAD4"]
-    flux = flux_of(stars[f"mag_{row['filter']}"])
-    bright = np.flatnonzero((flux > _BRIGHT) & _well_inside(row, stars))
+    flux = 10 ** (0.4 * (ccd["zero_point_flat"] - stars[f"mag_{row['filter']}"]))
+    well_lit = (flux > _BRIGHT) & (flux < _TOO_BRIGHT)
+    bright = np.flatnonzero(well_lit & _well_inside(row, stars))
     ratios = []
     for star in bright:
         offset = np.hypot(
             (sources["ra"] - stars["ra"][star]) * np.cos(np.radians(stars["dec"][star])),
             sources["dec"] - stars["dec"][star],
         )
-        if len(offset) and offset.min() < 0.5 / 3600:
+        if len(offset) and offset.min() < _NEAR / 3600:
             measured = float(sources["flux"][offset.argmin(), 3])
-            ratios.append(measured / (flux[star] * enclosed(radius, seeing / SCALE)))
+            ratios.append(measured / (flux[star] * _enclosed(radius * SCALE / ccd["seeing"])))
     return np.array(ratios), len(bright)
+
+
+def _enclosed(radius: float) -> float:
+    """Return the part of a star's flux within a radius in units of the seeing."""
+    return float(1 - WEIGHTS @ np.exp(-0.5 * (radius / SIGMAS) ** 2))
 
 
 def _well_inside(row: sqlite3.Row, stars: NDArray[Any]) -> NDArray[np.bool_]:

@@ -15,7 +15,16 @@ Mask = NDArray[np.int32]
 Flags = NDArray[np.bool_]
 
 MASK_PLANES: Mapping[str, int] = MappingProxyType(
-    {"BAD": 0, "SAT": 1, "CR": 2, "NO_DATA": 3, "DETECTED": 4}
+    {
+        "BAD": 0,
+        "SAT": 1,
+        "CR": 2,
+        "NO_DATA": 3,
+        "DETECTED": 4,
+        "INTRP": 5,
+        "EDGE": 6,
+        "CLIPPED": 7,
+    }
 )
 """Mask plane to the number of its bit."""
 

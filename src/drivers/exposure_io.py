@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,25 @@ import numpy as np
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation
 
 from drivers.defects import mask_defects
-from drivers.exposure import MASK_PLANES, Exposure, Flags, Image
+from drivers.exposure import Exposure, Image, bit
+from drivers.exposure_planes import apply_plane
 from drivers.fits_layout import read_layout
 from drivers.frame_error import FrameError
 from drivers.header_scan import merged_header
 from drivers.instrument_signature import remove_signature
-from drivers.instruments import named
-from drivers.instruments.description import Instrument, first, mean, number
+from drivers.instruments import BUILT_IN
+from drivers.instruments.description import (
+    Companion,
+    Instrument,
+    Plane,
+    first,
+    mean,
+    number,
+    pixel_unit,
+)
 from drivers.instruments.readout import Readout
 from drivers.registry import RawFrame
 from drivers.sky_position import wcs_cards
@@ -30,8 +40,25 @@ _NEVER = float("inf")
 Pixels = NDArray[Any]
 
 
-def read_exposure(frame: RawFrame, *, overscan_order: int) -> Exposure:
+def read_exposure(
+    frame: RawFrame,
+    camera: Instrument | None = None,
+    *,
+    overscan_order: int,
+    grow_saturated: int = 0,
+) -> Exposure:
     """Read a frame and what belongs to it, and take the detector's signature off if it is raw.
+
+    Parameters
+    ----------
+    frame : RawFrame
+        What the registry says of it.
+    camera : Instrument, optional
+        The repository's own description of its camera, if it has one.
+    overscan_order : int
+        Order of the polynomial fitted to a raw frame's overscan.
+    grow_saturated : int
+        Pixels by which a raw frame's saturated areas are grown.
 
     Raises
     ------
@@ -39,22 +66,26 @@ def read_exposure(frame: RawFrame, *, overscan_order: int) -> Exposure:
         If the frame can't be read, or its file has changed since it was ingested. A companion that
         can't be read is noted, and done without.
     """
-    camera = named(frame.instrument)
+    camera = camera or BUILT_IN.named(frame.instrument)
     path = Path(frame.path)
     _require_unchanged(frame, path)
-    pixels, header = _read_image(path, frame.hdu)
+    pixels, header, planes = _read_image(path, frame.hdu, camera.planes)
     if camera.readout is None:
         exposure = _calibrated(pixels, header, camera, path)
     else:
         exposure = _from_raw(pixels, header, camera, path, overscan_order)
-    for companion in camera.companions:
-        beside = companion.beside(path)
+        _grow(exposure, grow_saturated)
+    for role, plane in planes.items():
         try:
-            if beside is None or not beside.is_file():
-                raise FrameError("is not there")
-            _APPLY[companion.role](exposure, beside, header, camera)
+            apply_plane(exposure, role, plane, camera)
+        except FrameError as error:
+            exposure.notes.append(f"no {role}: its extension {error}")
+    for companion in camera.companions:
+        try:
+            _apply_companion(exposure, companion, path, camera)
         except FrameError as error:
             exposure.notes.append(f"no {companion.role}: its file {error}")
+    _per_exposure(exposure, camera, frame)
     _complete_variance(exposure, camera, path.name)
     exposure.clear_unmeasured()
     return exposure
@@ -78,8 +109,10 @@ def _require_unchanged(frame: RawFrame, path: Path) -> None:
     raise FrameError(f"{changed}; ingest it again")
 
 
-def _read_image(path: Path, hdu: int | str) -> tuple[Pixels, dict[str, Any]]:
-    """Return the pixels of an extension (native byte order) and the merged keywords."""
+def _read_image(
+    path: Path, hdu: int | str, planes: Sequence[Plane] = ()
+) -> tuple[Pixels, dict[str, Any], dict[str, Pixels | None]]:
+    """Return the pixels of an extension (native byte order), the merged keywords, its planes."""
     try:
         with warnings.catch_warnings():
             # They don't name the file, and what matters of them is an error below.
@@ -88,27 +121,41 @@ def _read_image(path: Path, hdu: int | str) -> tuple[Pixels, dict[str, Any]]:
                 data = units[hdu].data
                 header = merged_header(units[0].header, units[hdu].header)
                 header["EXTNAME"] = units[hdu].name
+                version = units[hdu].ver
+                beside = {plane.role: _plane(units, plane.extname, version) for plane in planes}
     except (OSError, ValueError, TypeError, KeyError, IndexError, EOFError) as error:
         read_layout(path)  # knows better what is wrong with it: not FITS, truncated …
         reason = str(error).partition(" If this is really")[0]
         raise FrameError(f"can't be read ({reason})") from error
     if data is None or data.ndim != 2:
         raise FrameError(f"has no image in HDU {hdu}")
-    return np.ascontiguousarray(data, dtype=data.dtype.newbyteorder("=")), header
+    return _native(data), header, beside
+
+
+def _native(data: Pixels) -> Pixels:
+    return np.ascontiguousarray(data, dtype=data.dtype.newbyteorder("="))
+
+
+def _plane(units: fits.HDUList, extname: str, version: int) -> Pixels | None:
+    """Return the pixels of an extension; None if it isn't there, or has none."""
+    if (extname, version) not in units or units[extname, version].data is None:
+        return None
+    return _native(units[extname, version].data)
 
 
 def _calibrated(
     pixels: Pixels, header: Mapping[str, Any], camera: Instrument, path: Path
 ) -> Exposure:
     image = pixels.astype(np.float32)
+    unit = _pixel_unit(camera, header, path.name)[0]
     exposure = Exposure(
         image=image,
         mask=np.zeros(image.shape, np.int32),
         variance=np.full(image.shape, -1, np.float32),
         header=header,
         wcs=wcs_cards(header),
-        unit="adu",
-        gain=mean(camera.gain, header, path.name),
+        unit=unit,
+        gain=1.0 if unit == "electron" else mean(camera.gain, header, path.name),
     )
     exposure.mark(image >= _saturation(camera, header, path), "SAT")
     return exposure
@@ -144,44 +191,52 @@ def _from_raw(
     return exposure
 
 
+def _grow(exposure: Exposure, by: int) -> None:
+    """Take the neighbours of saturated pixels for saturated too: charge has run into them."""
+    if by:
+        square = np.ones((2 * by + 1, 2 * by + 1), dtype=np.bool_)
+        exposure.mark(binary_dilation(exposure.has(bit("SAT")), square), "SAT")
+
+
 def _saturation(camera: Instrument, header: Mapping[str, Any], path: Path) -> float:
     return number(first(camera.saturation, header, path.name)) or _NEVER
 
 
-def _companion_image(path: Path, header: Mapping[str, Any], shape: tuple[int, ...]) -> Pixels:
-    hdu = header["EXTNAME"] if header["EXTNAME"] not in ("", "PRIMARY") else 0
-    pixels, _ = _read_image(path, hdu)
-    if pixels.shape != shape:
-        raise FrameError(f"has {pixels.shape[1]} x {pixels.shape[0]} pixels, unlike the image")
-    return pixels
+def _pixel_unit(camera: Instrument, header: Mapping[str, Any], file_name: str) -> tuple[str, bool]:
+    """Return the unit of a calibrated frame's pixels, and whether they are per second."""
+    name = first(camera.unit, header, file_name)
+    unit = pixel_unit(name)
+    if unit is None:
+        raise FrameError(f"has pixels in {name!r}, which is no unit of electrons or counts")
+    return unit
 
 
-def _apply_mask(
-    exposure: Exposure, path: Path, header: Mapping[str, Any], camera: Instrument
+def _per_exposure(exposure: Exposure, camera: Instrument, frame: RawFrame) -> None:
+    """Bring pixels which are per second to the whole exposure."""
+    if camera.readout is not None:
+        return
+    name = Path(frame.path).name
+    if not _pixel_unit(camera, exposure.header, name)[1]:
+        return
+    if frame.exptime is None or frame.exptime <= 0:
+        raise FrameError("has pixels per second, and no exposure time")
+    exposure.image *= np.float32(frame.exptime)
+    known = exposure.variance >= 0
+    exposure.variance[known] *= np.float32(frame.exptime) ** 2
+
+
+def _apply_companion(
+    exposure: Exposure, companion: Companion, path: Path, camera: Instrument
 ) -> None:
-    codes = _companion_image(path, header, exposure.image.shape)
-    for code, plane in camera.mask_codes.items():
-        exposure.mark(codes == code, plane)
-    known = np.isin(codes, [0, *camera.mask_codes])
-    exposure.mark(~known, "BAD")
-
-
-def _apply_weight(
-    exposure: Exposure, path: Path, header: Mapping[str, Any], camera: Instrument
-) -> None:
-    weight = _companion_image(path, header, exposure.image.shape).astype(np.float32)
-    usable: Flags = np.isfinite(weight) & (weight > 0)
-    exposure.variance[usable] = 1 / weight[usable]
-    exposure.mark(~usable, "BAD")
-
-
-def _apply_defects(
-    exposure: Exposure, path: Path, header: Mapping[str, Any], camera: Instrument
-) -> None:
-    mask_defects(exposure, path)
-
-
-_APPLY = {"mask": _apply_mask, "weight": _apply_weight, "defects": _apply_defects}
+    beside = companion.beside(path)
+    if beside is None or not beside.is_file():
+        raise FrameError("is not there")
+    if companion.role == "defects":
+        mask_defects(exposure, beside)
+        return
+    name = exposure.header["EXTNAME"]
+    pixels, *_ = _read_image(beside, name if name not in ("", "PRIMARY") else 0)
+    apply_plane(exposure, companion.role, pixels, camera)
 
 
 def _complete_variance(exposure: Exposure, camera: Instrument, file_name: str) -> None:
@@ -198,65 +253,3 @@ def _complete_variance(exposure: Exposure, camera: Instrument, file_name: str) -
         scatter = clipped_level(np.diff(finite))[1] / np.sqrt(2) if finite.size > 1 else 0.0
         values = np.full(image.shape, scatter**2, np.float32)
     exposure.variance[without] = values[without]
-
-
-def write_exposure(path: Path, exposure: Exposure, keywords: Mapping[str, Any]) -> None:
-    """Write the extensions IMAGE, MASK and VARIANCE; all of them have the world coordinates.
-
-    Parameters
-    ----------
-    path : Path
-        Overwritten if it exists.
-    exposure : Exposure
-        What to write.
-    keywords : Mapping
-        Of the primary header: keyword to value, or to value and comment. None is left out.
-    """
-    primary = fits.PrimaryHDU()
-    for keyword, value in keywords.items():
-        if (value[0] if isinstance(value, tuple) else value) is not None:
-            primary.header[keyword] = value
-    planes = {
-        # Longer than eight letters, so HIERARCH cards, as LSST's images have them.
-        f"HIERARCH MP_{plane}": (place, f"bit of plane {plane}")
-        for plane, place in MASK_PLANES.items()
-    }
-    units = [
-        _image_unit("IMAGE", exposure.image, exposure, {"BUNIT": exposure.unit}),
-        _image_unit("MASK", exposure.mask, exposure, planes),
-        _image_unit("VARIANCE", exposure.variance, exposure, {"BUNIT": f"{exposure.unit}^2"}),
-    ]
-    fits.HDUList([primary, *units]).writeto(str(path), overwrite=True)
-
-
-def _image_unit(
-    name: str, data: Pixels, exposure: Exposure, keywords: Mapping[str, Any]
-) -> fits.ImageHDU:
-    unit = fits.ImageHDU(data, name=name)
-    for keyword, value in {**keywords, **exposure.wcs}.items():
-        unit.header[keyword] = value
-    return unit
-
-
-def write_catalog(
-    path: Path, sources: Pixels, units: Mapping[str, str], keywords: Mapping[str, Any]
-) -> None:
-    """Write a catalogue as a binary table.
-
-    Parameters
-    ----------
-    path : Path
-        Overwritten if it exists.
-    sources : structured array, shape (n,)
-        One row per source.
-    units : Mapping of str to str
-        Units of the columns that have one.
-    keywords : Mapping
-        Keywords of the table.
-    """
-    table = fits.BinTableHDU(sources, name="SOURCES")
-    for column in table.columns:
-        column.unit = units.get(column.name)
-    for keyword, value in keywords.items():
-        table.header[keyword] = value
-    fits.HDUList([fits.PrimaryHDU(), table]).writeto(str(path), overwrite=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +16,17 @@ from astropy.utils.exceptions import AstropyWarning
 
 from drivers.fits_layout import HduLayout, read_layout
 from drivers.frame_error import FrameError
-from drivers.instruments import INSTRUMENTS, identify, is_companion
-from drivers.instruments.description import Instrument, first, number
-from drivers.instruments.readout import require_gain
+from drivers.instruments import BUILT_IN, Cameras
+from drivers.instruments.description import Instrument, first, number, observation_type
+from drivers.instruments.readout import Amplifier, require_gain
 from drivers.registry import RawFrame
+from drivers.sky_position import make_wcs, sky_corners, wcs_cards
 
 _MAX_INTEGER = 10**18 - 1
 """Of visit and ccd: what --id reads, and SQLite stores."""
+
+CALIBRATIONS = frozenset({"bias", "dark", "flat"})
+"""What a frame shows which needs no place on the sky."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +51,17 @@ class Scan:
     companion: bool = False
 
 
-def scan_file(path: str) -> Scan:
+def scan_file(path: str, cameras: Cameras = BUILT_IN) -> Scan:
     """Read all headers of a file once, and check that the file is whole."""
     with warnings.catch_warnings():
         # They don't name the file. A card which is needed and illegal is a problem of its own.
         warnings.simplefilter("ignore", AstropyWarning)
-        return _scan(path)
+        return _scan(path, cameras)
 
 
-def _scan(path: str) -> Scan:
+def _scan(path: str, cameras: Cameras) -> Scan:
     file = Path(path)
-    companion = is_companion(file.name)
-    frames, problems = [], []
+    companion = cameras.has_companion_named(file.name)
     try:
         units = read_layout(file)
         if companion:
@@ -66,13 +71,33 @@ def _scan(path: str) -> Scan:
             raise FrameError("holds no image")
     except FrameError as error:
         return Scan(path, problems=(str(error),), companion=companion)
+    return _frames(file, units[0].header, images, cameras)
+
+
+def _frames(
+    file: Path, primary: fits.Header, images: Sequence[HduLayout], cameras: Cameras
+) -> Scan:
+    frames = []
+    problems: dict[str, list[int]] = {}
     for unit in images:
         try:
-            frames.append(_frame(file, units[0].header, unit))
+            header = merged_header(primary, unit.header)
+            camera = cameras.identify(header)
+            if camera is None:
+                raise FrameError(_unknown(header, cameras))
+            if camera.has_image_named(str(unit.header.get("EXTNAME", ""))):
+                frames.append(_frame(file, header, unit, camera))
         except FrameError as error:
-            where = f"HDU {unit.index}: " if len(images) > 1 else ""
-            problems.append(f"{where}{error}")
-    return Scan(path, frames=tuple(frames), problems=tuple(problems))
+            problems.setdefault(str(error), []).append(unit.index)
+    said = tuple(_of_units(problem, units, len(images)) for problem, units in problems.items())
+    if not (frames or said):
+        said = ("holds no extension which its camera's description calls an image",)
+    return Scan(str(file), frames=tuple(frames), problems=said)
+
+
+def _of_units(problem: str, units: Sequence[int], count: int) -> str:
+    """Say which of the images of a file have a problem, unless all have it."""
+    return problem if len(units) == count else f"HDU {', '.join(map(str, units))}: {problem}"
 
 
 def _is_image(unit: HduLayout) -> bool:
@@ -96,25 +121,24 @@ def _value(header: fits.Header, keyword: str) -> Any:
         return None
 
 
-def _frame(file: Path, primary: fits.Header, unit: HduLayout) -> RawFrame:
-    header = merged_header(primary, unit.header)
+def _frame(file: Path, header: dict[str, Any], unit: HduLayout, camera: Instrument) -> RawFrame:
     # The image's, not those of the table that holds it compressed.
     header["NAXIS2"], header["NAXIS1"] = unit.shape
-    camera = identify(header)
-    if camera is None:
-        raise FrameError(_unknown(header))
-    if camera.readout is not None:
-        camera.readout.amplifiers(header)  # raises if the frame is not as described
+    amplifiers = camera.readout.amplifiers(header) if camera.readout else ()
     _require_gains(camera, header, file.name)
     rows, columns = unit.shape
     if max(rows, columns) > _MAX_INTEGER:
         raise FrameError(f"says that it has {columns} x {rows} pixels")
-    _require_wcs(header)
+    obstype = observation_type(first(camera.obstype, header, file.name) or "science")
+    place: dict[str, Any] = {}
+    if obstype not in CALIBRATIONS:
+        _require_wcs(header)
+        place = _place(header, amplifiers)
     stat = file.stat()
     return RawFrame(
         visit=_integer(camera, "visit", header, file.name),
         ccd=_integer(camera, "ccd", header, file.name),
-        filter=str(_required(camera, "filter", header, file.name)).strip(),
+        filter=_filter(camera, header, file.name, obstype),
         instrument=camera.name,
         exptime=number(first(camera.exptime, header, file.name)),
         mjd=number(first(camera.mjd, header, file.name)),
@@ -125,24 +149,60 @@ def _frame(file: Path, primary: fits.Header, unit: HduLayout) -> RawFrame:
         hdu=unit.index,
         size=stat.st_size,
         mtime=stat.st_mtime,
+        role=str(first(camera.role, header, file.name) or "science").strip(),
+        obstype=obstype,
+        **place,
     )
 
 
-def _unknown(header: dict[str, Any]) -> str:
+def _filter(camera: Instrument, header: dict[str, Any], file_name: str, obstype: str) -> str:
+    """Return the filter's name; bias and dark frames have none, whatever was in the beam."""
+    if obstype in ("bias", "dark"):
+        return ""
+    return str(_required(camera, "filter", header, file_name)).strip()
+
+
+def _place(header: dict[str, Any], amplifiers: Sequence[Amplifier]) -> dict[str, Any]:
+    """Return the world coordinates of the detector, assembled and trimmed, and its corners.
+
+    Coordinates which are of no use are left: the processing of that frame says what is wrong.
+    """
+    shape, x0, y0 = (header["NAXIS2"], header["NAXIS1"]), 0, 0
+    if amplifiers:
+        targets = [amplifier.target for amplifier in amplifiers]
+        shape = (max(target.y1 for target in targets), max(target.x1 for target in targets))
+        x0 = amplifiers[0].data.x0 - targets[0].x0
+        y0 = amplifiers[0].data.y0 - targets[0].y0
+    cards = wcs_cards(header, x0=x0, y0=y0)
+    try:
+        corners = sky_corners(make_wcs(cards), shape)
+    except FrameError:
+        return {"wcs": json.dumps(cards)}
+    return {"wcs": json.dumps(cards)} | {
+        f"{axis}{index}": value
+        for index, corner in enumerate(corners)
+        for axis, value in zip(("ra", "dec"), corner, strict=True)
+    }
+
+
+def _unknown(header: dict[str, Any], cameras: Cameras) -> str:
     says = ", ".join(
         f"{keyword} = {header[keyword]!r}"
         for keyword in ("INSTRUME", "TELESCOP", "PROCTYPE")
         if header.get(keyword)
     )
-    known = ", ".join(camera.name for camera in INSTRUMENTS)
-    return f"unknown instrument ({says or 'the header names none'}); known are {known}"
+    known = ", ".join(camera.name for camera in cameras)
+    return (
+        f"unknown instrument ({says or 'the header names none'}); known are {known}, and others "
+        "by --instrument"
+    )
 
 
 def _required(camera: Instrument, what: str, header: dict[str, Any], file_name: str) -> Any:
     sources = getattr(camera, what)
     value = first(sources, header, file_name)
     if value is None:
-        names = " or ".join(str(source) for source in sources)
+        names = " or ".join(dict.fromkeys(map(str, sources)))
         raise FrameError(f"lacks the {what}: there is no {names} (instrument {camera.name})")
     return value
 

@@ -6,10 +6,16 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from drivers.command import CommandError
 
-_NAME = re.compile(r"(?!run\.db|(?:calexp|results)\Z)[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}")
+if TYPE_CHECKING:
+    from drivers.results import PatchArea
+
+_NAME = re.compile(
+    r"(?!run\.db|(?:calexp|coadd|mosaic|results)\Z)[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}"
+)
 _LONGEST = 1000
 
 
@@ -28,6 +34,25 @@ class Repository:
         """The registry's file."""
         return self.root / "registry.sqlite"
 
+    @property
+    def configuration(self) -> Path:
+        """What is configured for all that is made of this repository; it need not exist."""
+        return self.root / "survey.toml"
+
+    @property
+    def reference(self) -> Path:
+        """The reference catalogue's file."""
+        return self.root / "reference.sqlite"
+
+    @property
+    def instruments(self) -> Path:
+        """The folder with descriptions of cameras which the drivers don't know; may not exist."""
+        return self.root / "instruments"
+
+    def raw(self, visit: int, name: str) -> Path:
+        """Return where a raw file of this name stands that was brought into the repository."""
+        return self.root / "raw" / f"v{visit:07d}" / name
+
     def rerun(self, name: str) -> Rerun:
         """Return the rerun of this name; it need not exist.
 
@@ -41,7 +66,7 @@ class Repository:
             raise RepositoryError(
                 f"--rerun {name[:_LONGEST]!r} is not a name: letters, digits and '_.+-', in parts "
                 "of at most 100 separated by '/', none of which begins with '.' or 'run.db', or is "
-                f"calexp or results; {_LONGEST} in all"
+                f"calexp, coadd, mosaic or results; {_LONGEST} in all"
             )
         return Rerun(self, name)
 
@@ -70,6 +95,51 @@ class Rerun:
     def catalog(self, visit: int, ccd: int) -> Path:
         """Return the catalogue of a CCD."""
         return self.folder / "calexp" / f"v{visit:07d}" / f"catalog-{visit:07d}-{ccd:03d}.fits"
+
+    def exposure(self, visit: int) -> Path:
+        """Return the astrometric and photometric solution of a visit."""
+        return self.folder / "calexp" / f"v{visit:07d}" / f"exposure-{visit:07d}.fits"
+
+    def sky_correction(self, visit: int) -> Path:
+        """Return the sky of a visit over the whole focal plane."""
+        return self.folder / "calexp" / f"v{visit:07d}" / f"sky-{visit:07d}.fits"
+
+    def mosaic(self, tract: int, band: str) -> Path:
+        """Return the global solution of a tract in a filter."""
+        return self.folder / "mosaic" / f"mosaic-{tract:05d}-{_safe(band)}.fits"
+
+    def coadd(self, area: PatchArea, band: str) -> Path:
+        """Return the coadd of a patch in a filter."""
+        return self._of_patch(area, f"coadd-{_area_name(area)}-{_safe(band)}.fits")
+
+    def measurements(self, area: PatchArea, band: str) -> Path:
+        """Return the catalogue of what was measured on a coadd."""
+        return self._of_patch(area, f"meas-{_area_name(area)}-{_safe(band)}.fits")
+
+    def patch_reference(self, area: PatchArea) -> Path:
+        """Return the catalogue of a patch that says where its sources are."""
+        return self._of_patch(area, f"ref-{_area_name(area)}.fits")
+
+    def forced(self, area: PatchArea, band: str) -> Path:
+        """Return the catalogue of what was measured on a coadd at the places of the reference."""
+        return self._of_patch(area, f"forced-{_area_name(area)}-{_safe(band)}.fits")
+
+    def forced_ccds(self, visit: int) -> Path:
+        """Return the catalogue of what was measured on a visit's CCDs at those places."""
+        return self.folder / "calexp" / f"v{visit:07d}" / f"forced-{visit:07d}.fits"
+
+    def _of_patch(self, area: PatchArea, name: str) -> Path:
+        column, row = area.patch
+        return self.folder / "coadd" / f"t{area.tract:05d}" / f"p{column:02d}{row:02d}" / name
+
+    def calib(self, kind: str, band: str, ccd: int | None, digest: str) -> Path:
+        """Return a file of calibration frames: of a CCD, or of all (None).
+
+        What it is made of is told by its name: another one never replaces it, and what was made
+        with it is made again with the new one.
+        """
+        parts = [kind, _safe(band), "" if ccd is None else f"{ccd:03d}", digest]
+        return self.folder / "calib" / kind / f"{'-'.join(filter(None, parts))}.fits"
 
     def relative(self, path: Path) -> str:
         """Return a path as the registry has it: relative to the repository."""
@@ -100,6 +170,15 @@ class Rerun:
                 f"rerun {self.name!r} can't be written: {error.strerror}: {self.folder}"
             ) from error
         return missing
+
+
+def _area_name(area: PatchArea) -> str:
+    return f"{area.tract:05d}-{area.patch[0]:02d},{area.patch[1]:02d}"
+
+
+def _safe(band: str) -> str:
+    """Return a filter's name with nothing in it that a file's name can't have."""
+    return re.sub(r"[^A-Za-z0-9.+-]+", "_", band)[:60]
 
 
 def _why_unwritable(folder: Path) -> str | None:

@@ -48,7 +48,8 @@ class Psf:
     ----------
     coefficients : array of float32, shape (terms, size, size)
         Of a polynomial in u, v: 1, u, v, u*u, u*v, v*v … (1, 3 or 6 terms), where u and v are the
-        position from -1 to 1 over the CCD. The sum over the pixels at any position is 1.
+        position from -1 to 1 over the CCD. The sum over the pixels is, at any position, the
+        part of a star's flux which they hold: so the linear fit of it gives a star's whole flux.
     shape : tuple of int
         Rows and columns of the CCD [px].
     """
@@ -94,12 +95,16 @@ class CcdResult:
         None where there were too few stars.
     sky : SkyMesh
         Its sky.
+    header : dict
+        Cards of the world coordinates with which the frame came, on the pixels of the calibrated
+        image: where a CCD is beside the others of its visit. Empty if they are not known.
     """
 
     row: dict[str, Any]
     stars: Table
     psf: Psf | None
     sky: SkyMesh
+    header: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +174,8 @@ class WarpInput:
         Its part of a `SkyCorrection`.
     psf : Psf or None
         Its point spread function.
+    shape : (int, int)
+        Rows and columns of the image [px].
     """
 
     visit: int
@@ -178,6 +185,7 @@ class WarpInput:
     sky: NDArray[np.float32] | None
     cell: int
     psf: Psf | None
+    shape: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +242,12 @@ class PatchArea:
     inner: tuple[int, int, int, int]
     inner_sky: tuple[float, float, float, float] | None = None
 
+    @property
+    def patch_wcs(self) -> dict[str, Any]:
+        """Cards of the patch's own pixels."""
+        moved = {"CRPIX1": self.wcs["CRPIX1"] - self.x0, "CRPIX2": self.wcs["CRPIX2"] - self.y0}
+        return {**self.wcs, **moved}
+
     def __str__(self) -> str:
         return f"tract {self.tract} patch {self.patch[0]},{self.patch[1]}"
 
@@ -258,3 +272,63 @@ class Warp:
     x0: int
     y0: int
     inputs: tuple[PsfInput, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Coadd:
+    """What there is to know of a coadd beside its pixels.
+
+    Attributes
+    ----------
+    row : dict
+        What the registry says of it, JSON values: tract, patch, filter, image (below the
+        repository), n_visits, n_ccds, …
+    inputs : tuple of PsfInput
+        The CCDs in it.
+    """
+
+    row: dict[str, Any]
+    inputs: tuple[PsfInput, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The measurements of a patch in one band.
+
+    Attributes
+    ----------
+    row : dict
+        JSON values; ``n_skipped`` and ``largest_skipped`` [px]: footprints too large to deblend.
+    sources : structured array
+        The catalogue which was written (`drivers.blends.catalog`).
+    """
+
+    row: dict[str, Any]
+    sources: Table
+
+
+REFERENCE_SOURCE = np.dtype(
+    [
+        ("id", "i8"), ("parent", "i8"), ("x", "f8"), ("y", "f8"), ("ra", "f8"), ("dec", "f8"),
+        ("a", "f4"), ("b", "f4"), ("theta", "f4"), ("kron_radius", "f4"), ("primary", "?"),
+    ]
+)  # fmt: skip
+"""Where a source is measured in all bands: its id and its parent's (0 if it has none), pixel of the
+patch, position [deg], ellipse [px, px, rad] and Kron radius [of the ellipse], and whether this
+patch is the one that answers for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """The sources of a patch as they are measured in all bands.
+
+    Attributes
+    ----------
+    row : dict
+        JSON values.
+    sources : structured array of `REFERENCE_SOURCE`
+        By id.
+    """
+
+    row: dict[str, Any]
+    sources: Table

@@ -13,8 +13,8 @@ import numpy as np
 import sep
 from numpy.typing import NDArray
 
-from drivers.detection import Sources
 from drivers.exposure import NOT_SKY, Exposure
+from drivers.measurement.catalog import Sources
 from drivers.star_profile import cut_stamps, fit_widths
 
 _SIGMA_TO_FWHM = 2.3548

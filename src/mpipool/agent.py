@@ -9,6 +9,7 @@ made.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from mpipool.executor.process import SCRIPT, Death
@@ -47,6 +48,7 @@ from mpipool.messages import (
     Missed,
     Open,
     Recall,
+    Records,
     Refuse,
     Release,
     Resume,
@@ -61,7 +63,7 @@ from mpipool.messages import (
     parcels_in,
 )
 from mpipool.node import Node
-from mpipool.recording import EVERY
+from mpipool.recording import EVERY, pass_on
 from mpipool.serving import ExecutorPool, Serving
 from mpipool.transport import Transport
 
@@ -72,7 +74,6 @@ if TYPE_CHECKING:
 HELD_UP: Final = "a task of a gang runs on, though the time to drain is over"
 REST: Final = 1.0
 """Seconds between two looks for executors which were idle for long."""
-
 
 _WORK: Final = (
     TasksDone, Ahead, RunTasks, Lend, Refuse, Define, Recall, Forget, Fetch, Fetched, HowMade,
@@ -151,6 +152,8 @@ class Agent:
                 self.ganging.take(sender, message, self._clock())
             case Lost(rank=rank, reason=reason):
                 self._lose(rank, reason)
+            case Records() | Ask() if message.by:
+                self.transport.send(*pass_on(message, self.transport.rank))
             case Stop():
                 self.stop = message
                 self.ganging.stop(self._clock())
@@ -236,6 +239,8 @@ class Agent:
         now = self._clock()
         match message:
             case TasksDone():
+                if self.leading.records.are_of(executor):
+                    self.flush()  # what it has scattered is on the way before its own report
                 self.leading.tasks_ended(executor, message)
                 if executor == HERE:
                     self.ganging.ended(message)
@@ -323,9 +328,11 @@ class Agent:
 
     def flush(self) -> None:
         """Send the records gathered so far, and how tasks fared."""
-        for told in (self.leading.records.take(), self.leading.tallying.take(self._clock())):
-            if told:
-                self.transport.send(BROKER, told)
+        for rank, records in self.leading.records.take():
+            self.transport.send(rank, records)
+        tally = self.leading.tallying.take(self._clock())
+        if tally:
+            self.transport.send(BROKER, tally)
 
     @property
     def may_leave(self) -> bool:
@@ -348,7 +355,7 @@ class Agent:
         """Say goodbye once nobody has to receive anything from here, so that MPI can be left."""
         if self._byes and not self.transport.streams:
             self._byes = 0
-            self.transport.send(BROKER, Bye())
+            self.transport.send(BROKER, Bye(records=self.leading.records.sent))
 
     # --- questions -------------------------------------------------------------------------------
 
@@ -357,13 +364,14 @@ class Agent:
         self.flush()
         self._questions += 1
         self._asked[self._questions] = (executor, ask.request)
-        asked = Ask(request=self._questions, question=ask.question, parts=ask.parts)
-        self.transport.send(BROKER, asked)
+        entry, rank = self.member.entry(ask.lease, executor), self.transport.rank
+        by = entry.path if entry else ()
+        asked = replace(ask, request=self._questions, rank=rank, by=by)
+        self.transport.send(*pass_on(asked, rank))
 
     def _answer(self, answer: Answer) -> None:
         executor, request = self._asked.pop(answer.request)
-        passed_on = Answer(request=request, ok=answer.ok, parts=answer.parts)
-        self._to_caller(executor, passed_on)
+        self._to_caller(executor, replace(answer, request=request))
 
     def _to_caller(self, executor: ExecutorId, message: Message) -> None:
         if executor == HERE:

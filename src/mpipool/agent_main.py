@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from mpipool import liveness
 from mpipool.agent import Agent
-from mpipool.executor.cores import Share, of_this_rank, parent_of
+from mpipool.executor.cores import Share, of_this_rank
 from mpipool.executor.descendants import adopt_orphans, die_with_parent, outlive_parent
 from mpipool.executor.environment import (
     CGROUP,
@@ -44,6 +44,7 @@ from mpipool.executor.signals import Ear, Inbox, of_agent
 from mpipool.executor.watch import Watch
 from mpipool.ganging import NEEDS_MAIN_THREAD, NEEDS_MPI, Here, NotHere
 from mpipool.ids import BROKER
+from mpipool.launcher import Launcher
 from mpipool.loop import Loop, abort
 from mpipool.messages import Hello, Stop
 from mpipool.node import Node, memory_mib
@@ -211,11 +212,12 @@ def serve(
     """
     watch = Watch()
     agents: list[Agent] = []
-    loop = Loop(agents, watch)
+    launcher = Launcher(os.environ, _below_launcher(arguments, in_place))
+    loop = Loop(agents, watch, launcher)
     spared: set[int] | None = None if in_place else set()
     preload = tuple(filter(None, arguments.preload.split(",")))
     # A local world says nothing of its neighbours on the node, if there are any.
-    cpus = None if arguments.local else of_this_rank(os.environ, _launcher(arguments, in_place))
+    cpus = None if arguments.local else of_this_rank(os.environ, launcher.pid)
     told = {CGROUP: _group()}
     ranks = arguments.local or (local_place(os.environ) or (0, 1))[1]
     node = Node(memory_mib(ranks), ranks)
@@ -237,12 +239,16 @@ def serve(
     if agents[0].broker:
         _begin_script(agents[0], watch, spared, arguments)
     _listen(agents[0], watch, inbox)
-    own = ",".join(map(str, sorted(cpus.own))) if cpus else ""
-    hello = Hello(host=socket.gethostname(), pid=os.getpid(), memory=node.memory, cpus=own)
     for agent in agents:
-        agent.transport.send(BROKER, hello)
+        agent.transport.send(BROKER, _hello(node, cpus))
         agent.executors.prepare()
     return loop.run()
+
+
+def _hello(node: Node, cpus: Share | None) -> Hello:
+    """Return what the broker is told of a rank."""
+    own = ",".join(map(str, sorted(cpus.own))) if cpus else ""
+    return Hello(host=socket.gethostname(), pid=os.getpid(), memory=node.memory, cpus=own)
 
 
 def _listen(agent: Agent, watch: Watch, inbox: Inbox) -> None:
@@ -259,11 +265,10 @@ def _listen(agent: Agent, watch: Watch, inbox: Inbox) -> None:
     watch.add(inbox.fileno(), read)
 
 
-def _launcher(arguments: Arguments, in_place: bool) -> int:
-    """Return the process which started the rank; between may be the script, or a supervisor."""
-    parent = os.getppid()
+def _below_launcher(arguments: Arguments, in_place: bool) -> int:
+    """Return the process which the launcher has started: the script, a supervisor, or this one."""
     between = arguments.supervised or (arguments.script_fd is not None and not in_place)
-    return parent_of(parent) if between else parent
+    return os.getppid() if between else os.getpid()
 
 
 def _group() -> str:

@@ -8,7 +8,7 @@ scatter from which they come. There is one for each amount of memory, as long as
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -63,8 +63,10 @@ class Branching:
                 self._peaks.learn(led.opening.digest, peak)
         return tuple(found)
 
-    def known(self, led: Led, first: int, memories: Iterable[int]) -> tuple[More, ...]:
+    def known(self, led: Led, first: int, memories: Sequence[int]) -> tuple[More, ...]:
         """Return which of consecutive tasks need more than the others, as earlier runs say."""
+        if not memories:  # as mostly, and the shared part would be read in vain
+            return ()
         growth = self._growth(led)
         return tuple(
             (index, min(memory, growth.cap or memory))

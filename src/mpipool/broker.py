@@ -8,13 +8,14 @@ import pickle
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from mpipool.checkpoint.database import Checkpoint
 from mpipool.checkpoint.database import Scatter as ScatterRow
 from mpipool.checkpoint.recorder import Recorder
 from mpipool.draining import Limits
-from mpipool.errors import UsageError
+from mpipool.errors import Drained, UsageError
 from mpipool.ids import BROKER, Rank, ScatterId, leader_of
 from mpipool.liveness import QUIET, SILENCE, Liveness
 from mpipool.messages import (
@@ -65,6 +66,8 @@ ROOT_WORKS_UP_TO: Final = 64
 """With so few ranks rank 0 runs tasks too: an idle root of four ranks costs a quarter of them."""
 GOODBYE_SECONDS: Final = 15.0
 """How long the end of the run waits for agents which say nothing."""
+LAST_RECORDS_SECONDS: Final = 3.0
+"""How long it waits then for records which are still on their way."""
 LAST_COMMIT_SECONDS: Final = 60.0
 
 
@@ -109,6 +112,7 @@ class Broker:
     ) -> None:
         self._root_works = transport.size <= ROOT_WORKS_UP_TO
         self.scheduler = Scheduler(transport.size - (not self._root_works), tokens)
+        self.scheduler.spots.spares_root = transport.survives
         self.exit_code: int | None = None
         self.over = False
         self._transport = transport
@@ -122,6 +126,8 @@ class Broker:
         self._cpus: dict[Rank, str] = {}
         self._tasks: dict[ScatterId, int] = {}
         self._present: set[Rank] = set()
+        self._records = self._sent = 0
+        """How many messages with records have come, and were sent by those who have left."""
         self._deadline = 0.0
         self._lost: set[Rank] = set()
         self._silence = silence
@@ -136,6 +142,7 @@ class Broker:
             case Want() | Return() | Blocked():
                 self._schedule(sender, message)
             case Records():
+                self._records += 1
                 if self._recorder:
                     self._recorder.append(unpack(message, self._folder))
             case Hello():
@@ -143,7 +150,7 @@ class Broker:
             case Warned() | Tally():
                 self.oversight.take(sender, message)
             case Ask():
-                self._answer(sender, message)
+                self._answer(message)
             case Missed(rank=rank, reason=reason):
                 if self._transport.survives:  # else the launcher is ending the job just now
                     self.lose(rank, reason)
@@ -151,8 +158,8 @@ class Broker:
                 pass  # it was heard
             case Despair(reason=reason):
                 self.stop(1, stuck=reason)
-            case Bye():
-                self._left(sender)
+            case Bye(records=records):
+                self._said_goodbye(sender, records)
             case _:
                 raise AssertionError(f"a broker can't take {message}")
 
@@ -183,7 +190,7 @@ class Broker:
         for command in self.scheduler.handle(event, self._clock()):
             if isinstance(command, Pardon):
                 ranks = ", ".join(map(str, command.ranks))
-                _say(f"quarantine ends for rank {ranks}: there are tasks which need it")
+                self.say(f"quarantine ends for rank {ranks}: there are tasks which need it")
             else:
                 to, message = self._told(command)
                 self._transport.send(to, message)
@@ -225,7 +232,7 @@ class Broker:
         if not self._transport.survives:
             self.stop(1, stuck=f"{lost}, and the MPI of this launch does not survive that")
             return
-        _say(f"{lost}; what it had is run again by others")
+        self.say(f"{lost}; what it had is run again by others")
         self._tell_all(Lost(rank=rank, reason=reason))
         self._place(RankLost(rank))
         if not len(self.scheduler.cores):
@@ -241,6 +248,15 @@ class Broker:
         """Send a message to a rank."""
         self._transport.send(rank, message)
 
+    def say(self, sentence: str) -> None:
+        """Tell the user, and whoever reads the checkpoint later."""
+        _say(sentence)
+        self._note(sentence)
+
+    def _note(self, sentence: str) -> None:
+        if self._recorder:
+            self._recorder.note(time.time(), sentence)
+
     def _tell_all(self, message: Message) -> None:
         for rank in range(self._transport.size):
             self._transport.send(Rank(rank), message)
@@ -253,9 +269,9 @@ class Broker:
         """See who has fallen silent."""
         found = self._liveness.look(self._clock())
         for rank in found.quiet:
-            _say(f"rank {rank} on {self._ranks[rank][0]} has said nothing for {QUIET:g} s")
+            self.say(f"rank {rank} on {self._ranks[rank][0]} has said nothing for {QUIET:g} s")
         for rank in found.back:
-            _say(f"rank {rank} is there again")
+            self.say(f"rank {rank} is there again")
         for rank in found.dead:
             self.lose(rank, f"it has said nothing for {self._silence:g} s")
 
@@ -285,12 +301,9 @@ class Broker:
             self._tasks.pop(want.scatter, None)
             self._recorder.close_scatter(want.scatter, time.time())
 
-    def _answer(self, sender: Rank, ask: Ask) -> None:
+    def _answer(self, ask: Ask) -> None:
         facts = json.loads(bytes(ask.parts[0]))
-
-        def reply(answer: Any) -> None:
-            self._reply(sender, ask.request, answer)
-
+        reply = partial(self._reply, ask.rank, ask.request)
         if ask.question == "attach":
             self._attach(facts, reply)
         elif ask.question == "provide":
@@ -325,13 +338,10 @@ class Broker:
         )
 
     def _reply(self, to: Rank, request: int, answer: Any) -> None:
-        parts: tuple[Buffer, ...]
-        if isinstance(answer, Exception):
-            parts = (pickle.dumps(answer),)
-        else:
-            facts, results = answer
-            parts = (json.dumps(facts).encode(), *results)
         ok = not isinstance(answer, Exception)
+        facts, results = answer if ok else (None, ())
+        stated = json.dumps(facts).encode() if ok else pickle.dumps(answer)
+        parts: tuple[Buffer, ...] = (stated, *results)
         self._transport.send(to, Answer(request=request, ok=ok, parts=parts))
 
     # --- the end ---------------------------------------------------------------------------------
@@ -340,6 +350,8 @@ class Broker:
         """Begin the end of the run: every agent ends its executors and says goodbye."""
         if self.over or (self.exit_code is not None and not stuck):
             return
+        if stuck:
+            self._note(f"the run can't go on: {stuck}")  # which its ranks say as they end
         self.exit_code = self.exit_code or exit_code  # a drained run that gets stuck is to go on
         self._deadline = self._clock() + GOODBYE_SECONDS
         self._tell_all(Stop(exit_code=self.exit_code, orderly=orderly, stuck=stuck))
@@ -356,8 +368,16 @@ class Broker:
             self.oversight.tick()
         if self.exit_code is None or self.over:
             return
-        if not self._present or self._clock() > self._deadline:
+        is_complete = not self._present and self._records >= self._sent
+        if is_complete or self._clock() > self._deadline:
             self._finish()
+
+    def _said_goodbye(self, rank: Rank, records: int) -> None:
+        self._left(rank)
+        self._sent += records
+        if not self._present:
+            # What is still on its way comes soon, unless that led by a rank which has died.
+            self._deadline = min(self._deadline, self._clock() + LAST_RECORDS_SECONDS)
 
     def _finish(self) -> None:
         if self._present:
@@ -365,6 +385,8 @@ class Broker:
         if self._recorder:
             code = self.exit_code or self.oversight.exit_code
             state = f"exit {code}" if code else "complete"
+            if self.oversight.left and code == Drained.EXIT_CODE:
+                _say(f"work is left, and the same command goes on with it (exit code {code})")
             if not self._recorder.close(state, LAST_COMMIT_SECONDS):
                 _say(self._recorder.loss)
         for rank in range(self._transport.size):

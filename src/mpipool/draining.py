@@ -134,7 +134,7 @@ class Draining:
     def warned(self, rank: Rank, number: signal.Signals, hurried: bool, now: float) -> None:
         """Take in that a rank was sent a signal."""
         first = self._warnings.setdefault((rank, number), now)
-        urgent = number in {signal.SIGTERM, signal.SIGINT}
+        urgent = number in {signal.SIGTERM, signal.SIGINT, signal.SIGXCPU}
         if hurried or (urgent and now - first > REPEATED):
             grace = 0.0
         else:

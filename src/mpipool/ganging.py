@@ -14,6 +14,7 @@ from mpipool.definitions import Definitions
 from mpipool.group import Entry, Member
 from mpipool.group import gang as machine
 from mpipool.group.member import Assigned
+from mpipool.group.patience import Patience
 from mpipool.group.seat import Seat, Take
 from mpipool.ids import BROKER, HERE, ChunkId, GangId, LeaseId, Rank, first_of
 from mpipool.joining import as_chunk, has_failed, item_of, joined, lost_with, refusal_of, report_on
@@ -49,6 +50,7 @@ class Here(Protocol):
 
     refusal: str
     due: bool
+    joined: bool
 
     def send(self, message: Message) -> None:
         """Send a message to the task, or to what is between tasks."""
@@ -72,7 +74,7 @@ class NotHere:
         Why.
     """
 
-    due = False
+    due = joined = False
 
     def __init__(self, refusal: str) -> None:
         self.refusal = refusal
@@ -147,10 +149,7 @@ class Ganging:
         """Whether the running task was reported, and has left the main thread."""
         self._sent: set[bytes] = set()
         """The functions which the process itself has."""
-        self._with: tuple[int, ...] = ()
-        """The members of the gang that has the seat."""
-        self._bereft = inf
-        """Until when the running task must have ended, as a member of its gang is gone; seconds."""
+        self._patience = Patience()
         self._stopped = inf
         """When the run began to end, seconds."""
 
@@ -195,18 +194,13 @@ class Ganging:
             case Assembled(gang=gang):
                 self._conduct(machine.Seated(gang, sender), now)
             case Enter():
-                self._enter(message)
+                self._enter(message, now)
             case Left():
                 self._left(sender, message, now)
 
     def lose(self, rank: Rank, now: float) -> None:
-        """Do without a rank which is gone.
-
-        Who runs a task with it may be in MPI, where nothing can interrupt a wait for the dead: some
-        MPIs let everybody out with an error. Who has not come out after a while is lost too.
-        """
-        if self._seat.inside and rank in self._with:
-            self._bereft = min(self._bereft, now + machine.GRACE)
+        """Do without a rank which is gone."""
+        self._patience.lost(rank, now)
         self._sit(self._seat.lost(rank))
         self._conduct(machine.RankLost(rank), now)
 
@@ -216,10 +210,10 @@ class Ganging:
             self._sent.discard(definition.digest)
             self.here.send(definition)
 
-    def _enter(self, enter: Enter) -> None:
+    def _enter(self, enter: Enter, now: float) -> None:
         self._seat.entered(enter.gang)
         self._reported = self._got_up = False
-        self._with, self._bereft = enter.ranks, inf
+        self._patience.entered(enter.ranks, self._transport.gone, now)
         if first_of(enter.gang) != self._transport.rank:
             self._entry = self._member.sit(enter.lease, enter.path)
         if enter.digest not in self._sent:
@@ -250,7 +244,7 @@ class Ganging:
 
     def _get_up(self) -> None:
         if self._got_up and self._reported:  # in either order
-            self._bereft = inf
+            self._patience.left()
             self._sit(self._seat.freed())
 
     # --- the end ---------------------------------------------------------------------------------
@@ -270,13 +264,10 @@ class Ganging:
         """Do what is due."""
         if self._conducted:
             self._conduct(machine.Ticked(), now)
-        if now >= self._bereft:
-            self._bereft = inf
-            self._lose_this_rank()
+        if reason := self._patience.verdict(self.here.joined, now):
+            self._lose_this_rank(reason)
 
-    def _lose_this_rank(self) -> None:
-        gone = ", ".join(str(rank) for rank in self._with if rank in self._transport.gone)
-        reason = f"its task of a gang does not end, and waits for rank {gone}, which is gone"
+    def _lose_this_rank(self, reason: str) -> None:
         rank = self._transport.rank
         despair, missed = Despair(reason=f"rank {rank}: {reason}"), Missed(rank=rank, reason=reason)
         self._transport.send(BROKER, despair if rank == BROKER else missed)

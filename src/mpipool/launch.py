@@ -48,7 +48,9 @@ from mpipool.mpiexec import (
     survival_inside,
     survival_under,
 )
+from mpipool.uncaught import tell_plainly
 
+_STANDARD_ERROR: Final = 2
 _AGENT: Final = (sys.executable, "-P", "-m", "mpipool.agent_main")
 
 
@@ -110,6 +112,7 @@ def run_below_agents(
     SystemExit
         With the job's exit code; with 2 if ``ranks`` is not what mpiexec has started.
     """
+    _open_standard_streams()
     promised = launched(os.environ)
     if promised and ranks and ranks != promised[1]:
         _refuse(f"{option} {ranks}, but mpiexec has started {promised[1]} ranks: leave it out")
@@ -130,6 +133,16 @@ def run_below_agents(
     os.execv(agent[0], [*agent, *local, "--run", *script])
 
 
+def _open_standard_streams() -> None:
+    """Have descriptors 0 to 2, which may have been closed: MPICH's mpiexec does not begin without.
+
+    Whatever else was opened in their place would be taken for them.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STANDARD_ERROR:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+
+
 def connect(workers: int | None = None) -> Caller:
     """Return the caller of this process; in the script, the first call starts the world.
 
@@ -147,6 +160,7 @@ def connect(workers: int | None = None) -> Caller:
     if existing is None:
         existing = _begin(workers)
         caller.install(existing)
+        tell_plainly()
     if workers is not None and workers != existing.size:
         raise UsageError(f"Pool(workers={workers}), but there are {existing.size} ranks already")
     return existing

@@ -75,7 +75,7 @@ class Leading:
         node: Node = Node(),  # noqa: B008 - it can't be changed
     ) -> None:
         self.scatters: dict[ScatterId, Led] = {}
-        self.records = RecordBuffer()
+        self.records = RecordBuffer(transport.rank)
         self._transport = transport
         self._member = member
         self._to_caller = to_caller

@@ -10,6 +10,7 @@ While a task of a gang has the main thread, the loop goes on in a thread of its 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -23,6 +24,7 @@ from typing import Final, NoReturn
 from mpipool.agent import Agent
 from mpipool.executor.watch import Watch
 from mpipool.ids import BROKER
+from mpipool.launcher import Launcher, end_without_launcher
 from mpipool.messages import Stop
 from mpipool.transport import Transport
 
@@ -43,7 +45,7 @@ ABORT_SECONDS: Final = 5.0
 PASS_ON_SECONDS: Final = 0.3
 """For which a launcher may take to pass on what was printed: once it aborts, it drops the rest."""
 HELD_UP: Final = "mpipool: a task of a gang does not end; the run ends without it"
-PARENT_EVERY: Final = 0.5
+LAUNCHER_EVERY: Final = 0.5
 """Seconds between two looks whether the launcher is still there."""
 
 
@@ -67,12 +69,12 @@ def abort(transport: Transport, stop: Stop) -> NoReturn:
 class Loop:
     """Serves the agents of this process (several only without MPI) until the run is over."""
 
-    def __init__(self, agents: Sequence[Agent], watch: Watch) -> None:
+    def __init__(self, agents: Sequence[Agent], watch: Watch, launcher: Launcher) -> None:
         self._agents = agents
         self._watch = watch
+        self._launcher = launcher
         self._waker, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._wake = wake
-        self._parent = os.getppid()
         self._stopping: set[int] = set()
         self._left: set[int] = set()
         watch.add(self._waker, self._wakened)
@@ -104,16 +106,17 @@ class Loop:
 
     def _serve(self, is_to_end: Callable[[], bool]) -> None:
         """Serve until the run is over, or something else wants this thread to end."""
-        last = tick = parent = time.monotonic()
+        last = tick = looked = time.monotonic()
         while not (self._is_over or is_to_end()):
             busy = self._step()
             now = time.monotonic()
             if now - tick > EVERY:
                 tick = now
                 self._tick()
-            if now - parent > PARENT_EVERY:
-                parent = now
-                self._require_parent()
+            if now - looked > LAUNCHER_EVERY:
+                looked = now
+                if self._launcher.is_gone:
+                    end_without_launcher()
             if busy or self._sleep(now - last):
                 last = time.monotonic()
 
@@ -136,8 +139,10 @@ class Loop:
         try:
             self._serve(back.is_set)
         except BaseException:
-            traceback.print_exc()
-            os._exit(1)  # as if it had happened in the main thread, which is not to be had
+            # As if it had happened in the main thread, which is not to be had.
+            with contextlib.suppress(OSError):
+                traceback.print_exc()
+            os._exit(1)
         if not self._is_over:
             return
         stop = self._agents[0].stop
@@ -198,9 +203,3 @@ class Loop:
         for transport in transports:
             transport.wakes()
         return woken
-
-    def _require_parent(self) -> None:
-        """End when the launcher is gone: nobody waits for this rank, and nobody would end it."""
-        if os.getppid() != self._parent:
-            print("mpipool: the launcher is gone; this rank ends", file=sys.stderr, flush=True)
-            os._exit(1)  # the guards see it and end everything below

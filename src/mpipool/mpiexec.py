@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ ROOT_FLAGS: Final = {
 }
 _VERSION_SECONDS: Final = 20.0
 _HYDRA: Final = "HYDRA build details"
+TIMES: Final = 2
+"""How many SIGTERMs Open MPI's mpiexec is spared."""
 _FROM_TERMINAL: Final = 0x80
 """si_code of a signal which the kernel has sent: to the whole process group, mpiexec included."""
 
@@ -128,7 +131,7 @@ def run(command: Sequence[str]) -> int:
     environment = {**os.environ, supervisor.LAUNCHER: f"/proc/{parent}/fd/{end}"}
     awaited = supervisor.FORWARDED | {signal.SIGCHLD}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
-    seen: set[int] = set()
+    seen: Counter[int] = Counter()
 
     def prepare() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -138,8 +141,8 @@ def run(command: Sequence[str]) -> int:
         while process.poll() is None:
             came = signal.sigwaitinfo(awaited)
             if came.si_signo != signal.SIGCHLD and came.si_code != _FROM_TERMINAL:
-                process.send_signal(forwardable(command[0], came.si_signo, came.si_signo in seen))
-                seen.add(came.si_signo)
+                process.send_signal(forwardable(command[0], came.si_signo, seen[came.si_signo]))
+                seen[came.si_signo] += 1
     noted = _read(notes)
     status = _true_status(process.returncode, noted)
     line = last_line(status, noted, bool(os.environ.get(SURVIVE)))
@@ -154,19 +157,28 @@ def _true_status(status: int, notes: Sequence[str]) -> int:
     return 128 + signal.SIGKILL if unfinished else status
 
 
-def forwardable(mpiexec: str, number: int, again: bool) -> int:
+def forwardable(mpiexec: str, number: int, before: int) -> int:
     """Return by which signal mpiexec passes a warning on to the ranks, and goes on itself.
 
-    Open MPI's kills them half a second after SIGTERM or SIGINT, so it gets these only when they
-    come again: before, what stands for a SIGTERM says as well that there is little time. SIGUSR2
-    and SIGXCPU end MPICH's.
+    Open MPI's kills them half a second after SIGTERM or SIGINT, so it gets a SIGINT only when that
+    comes again, and a SIGTERM the third time: what stands for it says as well that there is little
+    time, and again that there is none, but lets what is ended be recorded. SIGUSR2 and SIGXCPU end
+    MPICH's.
+
+    Parameters
+    ----------
+    mpiexec : str
+        Its path.
+    number : int
+        The signal which came.
+    before : int
+        How often that has come before.
     """
     if _says(mpiexec).startswith(_HYDRA):
         instead = {signal.SIGUSR2: signal.SIGUSR1, signal.SIGXCPU: signal.SIGTERM}
-    elif again:
-        instead = {}
     else:
-        instead = {signal.SIGTERM: signal.SIGXCPU, signal.SIGINT: signal.SIGUSR1}
+        instead = {signal.SIGTERM: signal.SIGXCPU} if before < TIMES else {}
+        instead |= {} if before else {signal.SIGINT: signal.SIGUSR1}
     return instead.get(signal.Signals(number), signal.Signals(number))
 
 

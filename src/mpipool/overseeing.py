@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
@@ -24,6 +23,9 @@ class Run(Protocol):
 
     def send(self, rank: Rank, message: Message) -> None:
         """Send a message to a rank."""
+
+    def say(self, sentence: str) -> None:
+        """Tell the user, and whoever reads the checkpoint later."""
 
     def quarantine(self, ranks: Iterable[Rank]) -> None:
         """Lend these ranks no more."""
@@ -97,14 +99,16 @@ class Oversight:
         if drain:
             self._run.send(BROKER, drain)
             if drain.reason:
-                _say(_sentence(drain.reason, drain.seconds))
+                self._run.say(_sentence(drain.reason, drain.seconds))
         if draining.is_over(now):
-            _say(f"the time to drain is over; the run ends with exit code {draining.exit_code}")
+            self._run.say(
+                f"the time to drain is over; the run ends with exit code {draining.exit_code}"
+            )
             self._run.stop(draining.exit_code)
         if self._is_news and now >= self._next:
             self._is_news, self._next = False, now + EVERY
             for verdict in self.health.judge():
-                _say(verdict.sentence)
+                self._run.say(verdict.sentence)
                 self._run.quarantine(verdict.ranks)
 
 
@@ -115,7 +119,3 @@ def _sentence(reason: str, seconds: float) -> str:
         f"the run drains ({reason}): no task of the script is begun any more; "
         f"what runs is ended in {seconds:.0f} s"
     )
-
-
-def _say(sentence: str) -> None:
-    print(f"mpipool: {sentence}", file=sys.stderr, flush=True)

@@ -130,10 +130,11 @@ class Run:
         outcomes = Outcomes(some[0], pack(made)).published(publish)
         buffer, led = (
             RecordBuffer(),
-            SimpleNamespace(opening=SimpleNamespace(keyed=True), scatter=7),
+            SimpleNamespace(opening=SimpleNamespace(keyed=True), scatter=7, path=(7,), owner=0),
         )
         buffer.add(led, 1, 1, outcomes)
-        self.recorder.append(unpack(buffer.take(), self.folder))
+        for _, told in buffer.take():
+            self.recorder.append(unpack(told, self.folder))
         return values
 
 

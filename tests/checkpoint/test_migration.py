@@ -87,7 +87,7 @@ def test_an_older_database_is_rewritten_with_all_that_is_in_it_and_a_copy_is_kep
     assert all(found)
     held.append([record(0, digest=key(ROWS)), record(1, state="interrupted")])
     held.close("done")
-    assert query(old, "SELECT value FROM meta WHERE key = 'schema_version'") == [("2",)]
+    assert query(old, "SELECT value FROM meta WHERE key = 'schema_version'") == [("3",)]
     columns = "id, session, task, digest, data_id, result, outputs, row_check"
     [first, *_, checked, _] = query(old, f"SELECT {columns} FROM attempt ORDER BY id")
     assert first == (1, 1, 0, key(0), '{"ccd": 0}', b"", None, None)
@@ -96,6 +96,7 @@ def test_an_older_database_is_rewritten_with_all_that_is_in_it_and_a_copy_is_kep
     assert dump(old, "rank", "scatter") == {name: before[name] for name in ("rank", "scatter")}
     assert query(old, "PRAGMA integrity_check") == [("ok",)]
     assert not query(old, "SELECT name FROM sqlite_master WHERE name LIKE 'old%'")
+    assert query(old, "SELECT * FROM note") == []
     copy = f"{old}.schema-1"
     assert stat.S_IMODE(os.stat(copy).st_mode) == 0o600
     assert query(copy, "SELECT count(*) FROM attempt") == [(ROWS,)]

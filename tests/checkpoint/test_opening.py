@@ -16,7 +16,7 @@ from checkpoint.run_builders import (
     record,
 )
 from mpipool.checkpoint import configuration
-from mpipool.checkpoint.results import publish_result
+from mpipool.checkpoint.results import publish_result, read_result, result_name
 from mpipool.errors import CheckpointError, CheckpointMismatch, UsageError
 
 KILLED = """
@@ -107,8 +107,8 @@ def test_a_database_of_something_else_is_refused(path):
 
 
 def test_a_newer_schema_is_refused(made):
-    query(made, "UPDATE meta SET value = '3' WHERE key = 'schema_version'")
-    assert "newer mpipool (schema 3, this one knows 2)" in refusal(made)
+    query(made, "UPDATE meta SET value = '4' WHERE key = 'schema_version'")
+    assert "newer mpipool (schema 4, this one knows 3)" in refusal(made)
 
 
 def test_damage_is_refused_and_leaves_no_lock(made):
@@ -189,6 +189,32 @@ def test_a_killed_executors_leftovers_are_removed_and_results_are_kept(made, tmp
     (results / "ab.2.x.tmp").touch(0o600)
     opened(made).close("done")
     assert [file.name for file in results.iterdir()] == ["ab.1"]
+
+
+def test_so_is_the_result_of_a_task_that_was_lost_after_it_had_written_it(path, tmp_path):
+    folder = str(tmp_path / "results")
+
+    def publish(number, attempt):
+        return publish_result(folder, result_name(key(number), attempt), b"large")
+
+    def there():
+        return {file.name for file in (tmp_path / "results").iterdir()}
+
+    held = opened(path)
+    publish(1, 1)
+    held.append([record(1, digest=key(1), state="lost")])
+    named = publish(1, 2)
+    held.append([record(1, digest=key(1), attempt=2, result_file=named)])
+    publish(1, 3)  # of a session that was killed before it could record it: written again
+    publish(0, 1)  # of another run beside
+    assert len(there()) == 4
+    kept = there() - {result_name(key(1), 1)}
+    held.close("done")
+    assert there() == kept
+    publish(1, 1)
+    opened(path).close("done")
+    assert there() == kept
+    assert read_result(folder, named) == b"large"
 
 
 def test_a_full_disk_while_it_is_made_is_a_sentence(path, monkeypatch):

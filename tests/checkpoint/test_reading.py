@@ -404,6 +404,6 @@ def test_what_can_not_be_read_is_a_sentence(tmp_path, path):
 
 def test_a_newer_database_is_not_guessed_at(path):
     opened(path).close("done")
-    query(path, "UPDATE meta SET value = '3' WHERE key = 'schema_version'")
+    query(path, "UPDATE meta SET value = '4' WHERE key = 'schema_version'")
     with pytest.raises(CheckpointError, match="newer mpipool"):
         reading.sessions(path)

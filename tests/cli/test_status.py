@@ -40,6 +40,23 @@ def test_a_live_run_shows_its_counts_and_its_holder(path, capsys):
     held.close("done")
 
 
+def test_what_the_last_session_has_said_of_itself_is_there(path, capsys):
+    held = half_done(path)
+    held.note(900.0, "an earlier session's")
+    held.close("done")
+    held = half_done(path)
+    for number in range(12):
+        held.note(1000.0 + number, f"node n{number} is quarantined: 12 of 16 tasks failed there")
+    lines = printed(capsys, path).splitlines()
+    told = [line for line in lines if "quarantined" in line or "earlier" in line]
+    assert len(told) == 10
+    assert told[-1].startswith("1970-01-01 00:16:51")
+    assert told[-1].endswith(": node n11 is quarantined: 12 of 16 tasks failed there")
+    status = json.loads(printed(capsys, path, "--json"))
+    assert [note["said"] for note in status["notes"]] == [1000.0 + number for number in range(12)]
+    held.close("done")
+
+
 def test_a_killed_run_says_so(path, capsys):
     half_done(path).close("done")
     first = holding(path)

@@ -6,35 +6,29 @@ import os
 import warnings
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
-from astropy.io import fits
 
 import mpipool
 from drivers import process_ccd as process_ccd_module
-from drivers.simulate import Survey, make_visits, write_survey
+from drivers.simulator.survey import Survey
+from drivers.simulator.writing import make_survey
 
-SURVEY = Survey(visits=2, ccds=2, height=400, width=300, stars=150, seed=3)
+SURVEY = Survey(
+    visits=2, ccds=2, height=400, width=300, stars=150, galaxies=50, seed=3, calibs=1
+)  # fmt: skip
 
 
 @pytest.fixture(scope="session")
 def survey_folder(tmp_path_factory):
     """Frames of `SURVEY`; tests must not change them."""
-    folder = tmp_path_factory.mktemp("survey") / "raw"
-    write_survey(folder, SURVEY)
-    return folder
+    folder = tmp_path_factory.mktemp("survey")
+    make_survey(SURVEY, folder)
+    return folder / "raw"
 
 
 @pytest.fixture(scope="session")
 def frames(survey_folder):
     return sorted(survey_folder.glob("sim-*.fits"))
-
-
-@pytest.fixture(scope="session")
-def truth(survey_folder):
-    with fits.open(survey_folder / "truth" / "truth.fits") as units:
-        stars = np.array(units["STARS"].data)
-    return SimpleNamespace(survey=SURVEY, stars=stars, visits=make_visits(SURVEY))
 
 
 @pytest.fixture(autouse=True)

@@ -25,7 +25,7 @@ def test_the_frames_of_the_survey_are_in_the_registry(repo, frames):
     assert rows(repo) == [(100, 0, "g"), (100, 1, "g"), (101, 0, "r"), (101, 1, "r")]
     query = "SELECT path, hdu, instrument, exptime, width, height, size FROM raw LIMIT 1"
     assert rows(repo, query) == [
-        (str(frames[0]), 0, "SimCam", 30.0, 332, 400, frames[0].stat().st_size)
+        (str(frames[0]), 0, "SimCam", 60.0, 332, 400, frames[0].stat().st_size)
     ]
 
 
@@ -63,7 +63,7 @@ def test_bad_files_are_named_with_their_reason_and_the_rest_goes_on(tmp_path, fr
         "short.fits": "is truncated",
         "short.fits.gz": "is truncated",
         "visitless.fits": "lacks the visit: there is no VISIT (instrument SimCam)",
-        "unknown.fits": "unknown instrument (INSTRUME = 'ACS'); known are DECam, obs_test, SimCam",
+        "unknown.fits": "unknown instrument (INSTRUME = 'ACS'); known are DECam, Mosaic3, 90Prime,",
         "lost.fits": "lacks the keyword CTYPE1",
         "overscanless.fits": "lacks the keyword BIASSEC2",
         "imageless.fits": "holds no image",
@@ -244,7 +244,7 @@ def test_folders_are_skipped_and_patterns_without_a_file_are_named(
     tmp_path, survey_folder, frames, pool, capsys
 ):
     repo = str(tmp_path / "repo")
-    assert main([repo, str(survey_folder / "*")]) == 0  # the truth's folder is among them
+    assert main([repo, str(survey_folder / "*")]) == 0  # the folder with the calibration frames is among them
     assert "4 files: 4 images ingested" in (said := capsys.readouterr().out)
     assert "1 folder skipped" in said
     assert main([repo, str(tmp_path / "no*.fits"), str(frames[0])]) == 1

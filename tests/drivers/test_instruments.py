@@ -5,9 +5,18 @@ from pathlib import Path
 import pytest
 
 from drivers.frame_error import FrameError
-from drivers.instruments import identify, is_companion, named
+from drivers.instruments import BUILT_IN, INSTRUMENTS
 from drivers.instruments.decam import DECAM
-from drivers.instruments.description import Clue, Constant, FileName, Keyword, first, mean
+from drivers.instruments.description import (
+    Clue,
+    Constant,
+    FileName,
+    Keyword,
+    Numbered,
+    first,
+    mean,
+    observation_type,
+)
 from drivers.instruments.obs_test import OBS_TEST
 from drivers.instruments.readout import HeaderReadout, Section
 from drivers.instruments.simcam import SIMCAM
@@ -27,15 +36,13 @@ from drivers.instruments.simcam import SIMCAM
     ],
 )
 def test_a_camera_is_recognised_by_its_header(header, camera):
-    assert identify(header) is camera
+    assert BUILT_IN.identify(header) is camera
 
 
 def test_the_names_in_the_registry_lead_back_to_the_descriptions():
-    assert [named(camera.name) for camera in (DECAM, OBS_TEST, SIMCAM)] == [
-        DECAM,
-        OBS_TEST,
-        SIMCAM,
-    ]
+    assert [BUILT_IN.named(camera.name) for camera in INSTRUMENTS] == list(INSTRUMENTS)
+    with pytest.raises(FrameError, match="of the camera WFI, which nobody describes"):
+        BUILT_IN.named("WFI")
 
 
 @pytest.mark.parametrize(
@@ -50,7 +57,7 @@ def test_the_names_in_the_registry_lead_back_to_the_descriptions():
     ],
 )
 def test_masks_weights_and_defects_are_companions(name, expected):
-    assert is_companion(name) is expected
+    assert BUILT_IN.has_companion_named(name) is expected
 
 
 def test_the_companions_of_a_decam_image_are_named_after_it():
@@ -107,3 +114,34 @@ def test_a_section_is_read_as_fits_counts():
 def test_a_header_readout_names_the_keyword_it_misses():
     with pytest.raises(FrameError, match="lacks the keyword BIASSEC1"):
         HeaderReadout(count=1).amplifiers({"DATASEC1": "[1:2,1:2]"})
+
+
+@pytest.mark.parametrize(
+    ("header", "kind"),
+    [
+        ({"OBSTYPE": "zero"}, "bias"),
+        ({"IMAGETYP": "BIAS"}, "bias"),
+        ({"OBSTYPE": "dome flat"}, "flat"),
+        ({"OBSTYPE": "Dark"}, "dark"),
+        ({"OBSTYPE": "object"}, "science"),
+        ({"OBSTYPE": "  "}, "science"),
+        ({}, "science"),
+        ({"OBSTYPE": "Focus"}, "focus"),
+    ],
+)
+def test_what_cameras_call_their_frames_is_one_name_here(header, kind):
+    assert observation_type(first(DECAM.obstype, header, "a.fits")) == kind
+
+
+def test_a_simulated_frame_says_what_its_detector_is_for():
+    assert first(SIMCAM.role, {"ROLE": "focus"}, "a.fits") == "focus"
+    assert first(SIMCAM.role, {}, "a.fits") == "science"
+    assert first(DECAM.role, {}, "a.fits") == "science"
+
+
+def test_a_role_may_hang_on_the_number_of_the_detector():
+    role = Numbered(Keyword("DETID"), {frozenset(range(104, 112)): "focus"}, "science")
+    found = [role.read({"DETID": ccd}, "a.fits") for ccd in (0, 103, "104", 111, 112)]
+    assert found == ["science", "science", "focus", "focus", "science"]
+    assert role.read({}, "a.fits") is None
+    assert "DETID" in str(role)

@@ -25,7 +25,8 @@ def group():
     return Path("/proc/self/cgroup").read_text()
 
 MIB = 1 << 20
-limits.note_beginning()
+told = []
+limits.note_beginning(told.append)
 """
 
 PLACE = place_for_leaves()
@@ -148,11 +149,11 @@ import subprocess
 limits.hold_to(100)
 print(limits.has_killed_below())
 hog = subprocess.run([sys.executable, "-c", "held = b'x' * (180 << 20)"])
-print(hog.returncode, limits.has_killed_below(), limits.has_killed_below())
+print(hog.returncode, limits.has_killed_below(), limits.has_killed_below(), *told)
 print(limits._leaf.group.folder.name.partition("-")[2])
 """
     *seen, pid = said(code, PLACE)
-    assert seen == ["False", "-9", "True", "False"]
+    assert seen == ["False", "-9", "True", "False", "1"]
     assert Leaf.below(PLACE, int(pid)).remove()
 
 

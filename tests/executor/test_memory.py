@@ -174,13 +174,23 @@ def test_what_the_kernel_has_ended_in_its_own_control_group(tmp_path, process):
     events = tmp_path / f"mpipool-{pid}" / V2.kills
     events.write_text("oom_kill 3\n")
     memory = Memory(str(tmp_path), Plenty())
-    memory.begin(ONE, pid)
+    memory.begin(ONE, pid, lambda: 3)  # those of tasks that are over
     memory.hold(ONE, 100)
     assert memory._gauges[ONE].leaf.group == Group(tmp_path / f"mpipool-{pid}", V2)
-    looked(memory)
-    assert looked(memory, now=2 * SELDOM) == []  # it was another task
+    assert looked(memory, now=2 * SELDOM) == []
     events.write_text("oom_kill 4\n")
     assert len(looked(memory, now=4 * SELDOM)) == 1
+    assert memory.end(ONE)[1] == "it used more than its memory= of 100 MiB"
+
+
+def test_a_task_whose_process_the_kernel_has_ended_before_the_first_look(tmp_path, process):
+    pid = process("print(flush=True); input()")
+    (tmp_path / f"mpipool-{pid}").mkdir()
+    (tmp_path / f"mpipool-{pid}" / V2.kills).write_text("oom_kill 1\n")
+    memory = Memory(str(tmp_path), Plenty())
+    memory.begin(ONE, pid)
+    memory.hold(ONE, 100)
+    looked(memory)  # it is being torn down, and the guard has not reaped it yet
     assert memory.end(ONE)[1] == "it used more than its memory= of 100 MiB"
 
 

@@ -185,3 +185,48 @@ def test_a_lost_world_is_told_to_all(ends):
     until(lambda: taker.lost)
     with pytest.raises(WorldLost):
         post.next(2)
+
+
+@pytest.fixture
+def yields(monkeypatch, ends):
+    """How often who waits has looked without sleeping; at the first time an answer comes."""
+    _, agent = ends
+    yielded = []
+
+    def sched_yield():
+        if not yielded:
+            agent.send(answer(1))
+        yielded.append(None)
+
+    monkeypatch.setattr(posts.os, "sched_yield", sched_yield)
+    monkeypatch.setattr(posts, "SPIN", 30.0)
+    return yielded
+
+
+def asking(ours, **kind):
+    post = Post(ours, **kind)
+    post.expect(1)
+    post.send(Forget(scope=1))
+    return post
+
+
+def test_an_answer_that_comes_soon_is_taken_by_a_script_that_does_not_sleep(ends, yields):
+    post = asking(ends[0])
+    assert post.wait_until(lambda: post.has(1), timeout=60)
+    assert len(yields) == 1
+    post.next(1)
+    assert not post.wait_until(lambda: post.has(1), timeout=0.01)
+    assert len(yields) == 1  # nothing was asked since
+
+
+def test_an_executor_sleeps_at_once(ends, yields):
+    post = asking(ends[0], on_inbox=print)
+    assert not post.wait_until(lambda: post.has(1), timeout=0.01)
+    assert yields == []
+
+
+def test_a_thread_that_reads_for_others_sleeps_at_once(ends, yields):
+    post = asking(ends[0])
+    post.expect(2, Taker())
+    assert not post.wait_until(lambda: post.has(1), timeout=0.01)
+    assert yields == []

@@ -29,11 +29,11 @@ VICTIMS = ("mpiexec", "root agent", "other agent", "script", "guard", "executor"
 def repo(tmp_path_factory):
     """A repository of 200 small frames, with what an undisturbed run makes in rerun `ref`."""
     folder = tmp_path_factory.mktemp("survey")
-    raw, repo = folder / "raw", folder / "repo"
+    repo = folder / "repo"
     survey = ("--visits", VISITS, "--ccds", CCDS, "--size", "128x256", "--stars", 60)
     for words in (
-        ("drivers.simulate", raw, *survey),
-        ("drivers.ingest", repo, raw / "*.fits"),
+        ("drivers.make_survey", repo, *survey, "--calibs", 0),
+        ("drivers.ingest", repo, repo / "raw" / "*.fits"),
         ("drivers.single_frame", repo, "--rerun", "ref", "--cores", 2),
     ):
         command = [sys.executable, "-m", *map(str, words)]

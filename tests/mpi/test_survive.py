@@ -13,7 +13,7 @@ from mpipool import supervisor
 # --- the transport alone -------------------------------------------------------------------------
 
 MESSAGES = """
-import ctypes, os, signal, sys
+import ctypes, os, signal, sys, time
 from mpipool.agent_main import _below_supervisor
 from mpipool.messages import Bye, Fetch, Hello
 from mpipool.transport.mpi import MpiTransport
@@ -54,10 +54,14 @@ while True:
         break
 communicator = transport.communicator(sorted([transport.rank, *others]), 1)
 total = communicator.allreduce(1)
-communicator.Free()
 print(f"rank {transport.rank} of {total}: {sorted(heard)}, without {transport.gone}", flush=True)
+communicator.Barrier()
+communicator.Free()
 transport.close()
-ctypes.CDLL(None).exit(3)
+if transport.rank == 0:
+    time.sleep(0.5)  # an exit code makes Open MPI's launcher end the job, and drop what was printed
+    ctypes.CDLL(None).exit(3)
+ctypes.CDLL(None).exit(0)
 """
 
 

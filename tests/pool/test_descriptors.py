@@ -9,6 +9,7 @@ from mpipool.executor.channel import Channel
 from mpipool.executor.output import LIMIT, Output, Writer
 from mpipool.executor.watch import Watch
 from mpipool.ganging import NotHere
+from mpipool.launcher import Launcher
 from mpipool.loop import Loop
 from mpipool.messages import Abandon, Stop
 from mpipool.transport.doorbell import Doorbell
@@ -40,7 +41,7 @@ def test_a_bell_that_rings_while_its_owner_is_awake_does_not_keep_it_from_sleepi
     """A sender may see the owner asleep, be delayed, and ring when that is up again."""
     bell = Doorbell()
     agent = _IdleAgent(bell)
-    loop = Loop([agent], Watch())
+    loop = Loop([agent], Watch(), Launcher({}, 0))
     os.write(bell.address.bell, b"!")
     loop.run()
     assert agent.transport.rounds < 1000

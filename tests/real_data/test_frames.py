@@ -1,14 +1,17 @@
 """What is measured on real frames, compared with what others measured on them."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from drivers.configuration import Configuration
+from drivers.configuration import SingleFrameConfig
+from drivers.exposure_io import read_exposure
 from drivers.header_scan import scan_file
-from drivers.process_ccd import measure
-from drivers.sky_position import pixel_scale, sky_corners, sky_positions
+from drivers.reduction import reduce_ccd
+from drivers.sky_position import make_wcs, pixel_scale, sky_corners, sky_positions
 
 DECAM = sorted(f"decam/case{case}" for case in (3, 6, 8))
 OBS_TEST = (
@@ -22,6 +25,24 @@ def frame_of(path):
     scan = scan_file(str(path))
     assert scan.problems == ()
     return scan.frames[0]
+
+
+def measure(frame):
+    """Process a frame as far as it goes without a reference catalogue."""
+    exposure = read_exposure(frame, overscan_order=1)
+    reduced = reduce_ccd(exposure, {}, frame.exptime, SingleFrameConfig())
+    wcs, measured = make_wcs(exposure.wcs), reduced.measured
+    sources = measured.sources
+    sources["ra"], sources["dec"] = sky_positions(wcs, sources["x"], sources["y"])
+    return SimpleNamespace(
+        exposure=exposure,
+        sky=reduced.sky,
+        sources=sources,
+        seeing=measured.seeing,
+        psf=measured.psf,
+        wcs=wcs,
+        n_cosmic_rays=reduced.n_cosmic_rays,
+    )
 
 
 def survey_rows(folder):
@@ -38,7 +59,7 @@ def case(request, data):
     found = []
     for path in sorted(folder.glob("*_ooi_*.fits")):
         frame = frame_of(path)
-        measured = measure(frame, Configuration())
+        measured = measure(frame)
         found.append((frame, measured, rows[frame.visit, measured.exposure.header["EXTNAME"]]))
     return found
 
@@ -46,7 +67,7 @@ def case(request, data):
 @pytest.fixture(scope="module", params=OBS_TEST)
 def raw(request, data):
     frame = frame_of(data / request.param)
-    return frame, measure(frame, Configuration())
+    return frame, measure(frame)
 
 
 def test_a_decam_frame_has_its_visit_ccd_filter_and_size(case):
@@ -107,7 +128,7 @@ def test_the_coordinates_of_a_decam_frame_are_those_of_its_header(case):
 
 def test_sources_on_the_largest_frame_are_where_gaia_has_stars(data):
     frame = frame_of(next((data / "decam/case8").glob("*_ooi_*.fits")))
-    measured = measure(frame, Configuration())
+    measured = measure(frame)
     tables = [fits.getdata(path) for path in (data / "decam/case8/gaia").glob("*.fits")]
     ra, dec = (np.concatenate([table[axis] for table in tables]) for axis in ("ra", "dec"))
     bright = measured.sources[measured.sources["star"]]
@@ -131,8 +152,6 @@ def test_a_raw_frame_is_assembled_from_four_amplifiers(raw):
 
 
 def test_the_sky_is_continuous_across_the_amplifiers_before_it_is_subtracted(data):
-    from drivers.exposure_io import read_exposure
-
     image = read_exposure(frame_of(data / OBS_TEST[2]), overscan_order=1).image
     # The gains are known to a few percent.
     for one, other in (
@@ -167,6 +186,17 @@ def test_raw_frames_have_a_seeing_from_many_stars(raw):
     assert measured.seeing.scatter < 0.1 * measured.seeing.fwhm
 
 
+def test_raw_frames_have_a_point_spread_function_as_wide_as_the_seeing(raw):
+    _, measured = raw
+    assert measured.psf.kept.sum() >= 10
+    assert measured.psf.wings.fwhm == pytest.approx(measured.seeing.fwhm, rel=0.08)
+    assert measured.psf.residual < 0.05
+    stars = measured.sources[measured.sources["psf_star"]]
+    assert np.median(stars["flux"][:, 3] / stars["psf_flux"]) == pytest.approx(1, abs=0.05)
+    # The simulation had no cosmic rays; what is found are fragments of its hot pixels.
+    assert measured.n_cosmic_rays < 100
+
+
 @pytest.mark.filterwarnings("ignore:'datfix' made the change")
 def test_the_reference_pixel_moves_with_the_trimmed_columns(raw):
     frame, measured = raw
@@ -178,7 +208,7 @@ def test_the_reference_pixel_moves_with_the_trimmed_columns(raw):
 def test_the_same_stars_are_found_in_two_visits_of_one_pointing(data):
     positions = []
     for path in OBS_TEST[:2]:
-        measured = measure(frame_of(data / path), Configuration())
+        measured = measure(frame_of(data / path))
         bright = measured.sources[measured.sources["star"]]
         # The header is that of the channel of which the frame's lowest rows are the upper 1000
         # of 2001: its coordinates are right for pixels 1001 rows further up.

@@ -5,7 +5,7 @@ import pytest
 from builders import NOBODY, blocked, grant, led_by, on_nodes, returned, wants
 from mpipool.ids import LeaseId, Rank
 from mpipool.needs import Needs
-from mpipool.scheduler import RankJoined, Scheduler, TokensProvided
+from mpipool.scheduler import RankJoined, RankLost, Scheduler, TokensProvided
 from mpipool.scheduler.invariants import check
 
 A, B, C, D = (led_by(NOBODY, serial) for serial in (1, 2, 3, 4))
@@ -25,6 +25,14 @@ def tokens(**counts: int) -> Needs:
 
 def gang(fewest: int, most: int | None = None, mib: int = 0) -> Needs:
     return Needs((fewest, most or fewest), memory=mib, in_place=True)
+
+
+def with_rank_0(ranks: int, spares: bool) -> Scheduler:
+    machine = Scheduler(ranks)
+    machine.spots.spares_root = spares
+    for rank in range(ranks):
+        machine.handle(RankJoined(Rank(rank)))
+    return machine
 
 
 def played(machine: Scheduler, *events, now: float = 0.0):
@@ -206,6 +214,50 @@ def test_rank_0_is_taken_last_and_leads_no_gang_with_others():
     ]
 
 
+@pytest.mark.parametrize("spares", [True, False])
+def test_where_ranks_may_die_a_gang_rather_waits_than_to_take_rank_0(spares):
+    """Members of a gang that lost one may be lost too, and rank 0 would take the run along."""
+    machine = with_rank_0(4, spares)
+    begun = played(machine, wants(A, 2, needs=gang(2)))
+    if spares:
+        assert begun == [[grant(1, A, 1, ranks=(1, 2))]]
+        assert played(machine, returned(1, queued=1)) == [[grant(2, A, 1, ranks=(1, 3))]]
+    else:
+        assert begun == [[grant(1, A, 1, ranks=(1, 2)), grant(2, A, 3, ranks=(3, 0))]]
+
+
+def test_plain_tasks_have_rank_0_while_a_gang_waits_for_others():
+    machine = with_rank_0(4, spares=True)
+    played(machine, wants(A, 1, needs=gang(2)), wants(B, 1, needs=gang(2)))
+    assert machine.cores.free == 2
+    assert played(machine, wants(C, 1)) == [[]]  # more urgent are two ranks for B
+    machine = with_rank_0(3, spares=True)
+    assert played(machine, wants(A, 1, needs=gang(2)), wants(C, 1)) == [
+        [grant(1, A, 1, ranks=(1, 2))],
+        [grant(2, C, 0)],
+    ]
+
+
+def test_a_gang_which_needs_rank_0_gets_it_in_any_run():
+    machine = with_rank_0(3, spares=True)
+    assert played(machine, wants(A, 1, needs=gang(3))) == [[grant(1, A, 1, ranks=(1, 2, 0))]]
+    machine = with_rank_0(3, spares=True)
+    assert played(machine, wants(A, 1, needs=gang(2, 3))) == [[grant(1, A, 1, ranks=(1, 2))]]
+
+
+def test_a_gang_takes_rank_0_when_so_many_others_have_died_that_it_is_needed():
+    machine = with_rank_0(3, spares=True)
+    commands = played(
+        machine,
+        wants(A, 1, needs=gang(2)),
+        wants(B, 1, needs=gang(2)),
+        RankLost(Rank(2)),
+        returned(1),
+    )
+    assert commands[1] == []
+    assert commands[-1] == [grant(2, B, 1, ranks=(1, 0))]
+
+
 def test_a_gang_takes_idle_ranks_rather_than_those_of_blocked_leaders():
     machine = on_nodes((4, 0), (2, 0))
     played(machine, wants(A, 3), *(blocked(rank, [rank], [led_by(rank)]) for rank in (1, 2, 3)))
@@ -240,6 +292,13 @@ def test_gangs_of_several_scatters_share_too():
     answers = played(machine, *(returned(lease) for lease in range(1, 9)))
     commands = [command for answer in answers for command in answer]
     assert [(each.scatter, len(each.ranks)) for each in commands] == [(A, 2), (B, 2)]
+
+
+def test_a_gang_does_not_share_with_one_for_which_too_few_ranks_are_free():
+    machine = on_nodes((8, 0))
+    played(machine, wants(C, 2), wants(B, 1, needs=gang(8)))
+    deeper = wants(A, 1, below=[C], needs=gang(1, 6), parent=LeaseId(1))
+    assert [[len(each.ranks) for each in grants] for grants in played(machine, deeper)] == [[6]]
 
 
 def test_a_gang_of_one_has_a_rank_to_itself_and_no_list_of_ranks():

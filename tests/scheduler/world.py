@@ -189,6 +189,7 @@ class World:
         self.size = planner.size
         self.tokens = planner.tokens
         self.scheduler = Scheduler(self.size, planner.tokens)
+        self.scheduler.spots.spares_root = seed % 2 == 1
         self.now = 0.0
         self.serial = count(1)
         self.events: list[tuple[float, int, Callable[[], None]]] = []

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from mpipool.ids import Rank
+from mpipool.agent import Agent
+from mpipool.ids import BROKER, HERE, Rank
 from mpipool.scheduler import Scheduler
 from mpipool.scheduler.cores import NO_GANG, Core
 from mpipool.scheduler.demands import Demand
@@ -23,6 +24,7 @@ MEMORY: Final = "memory"
 TOKENS: Final = "tokens"
 THREADS: Final = "cores of one node"
 RANKS: Final = "ranks for a gang"
+ROOT: Final = "gangs wait for others than rank 0"
 HELD: Final = "held for a gang or for threads"
 STACKS: Final = "two stacks are here"
 RESERVATION: Final = "reservation"
@@ -44,10 +46,17 @@ def causes_of_idle_cores(run: SimulatedRun) -> dict[Rank, str]:
     return {
         agent.transport.rank: _cause(run, agent.transport.rank, waiting)
         for agent in run.living
-        if agent.member.rests
-        and not agent.here.due
-        and not any(process.computes for process in agent.executors.alive.values())
+        if not _works(agent)
     }
+
+
+def _works(agent: Agent) -> bool:
+    """Whether something uses the core of a rank, by what its processes do and not by its books."""
+    if agent.here.due or agent.ganging._running:  # whose first member waits for the others
+        return True
+    alive = agent.executors.alive
+    dying = {entry.executor for entry in agent.member.entries.values()} - alive.keys() - {HERE}
+    return bool(dying) or any(process.works for process in alive.values())
 
 
 def _cause(run: SimulatedRun, rank: Rank, waiting: list[Demand]) -> str:
@@ -86,7 +95,7 @@ def _obstacle(scheduler: Scheduler, rank: Rank, core: Core, demand: Demand) -> s
     if core.place is NARROW and not any(top in demand.path for top in core.tops):
         return STACKS
     if demand.needs.in_place:
-        lacking = _lacking_tokens(scheduler, demand) or _lacking_ranks(scheduler, demand)
+        lacking = _lacking_tokens(scheduler, demand) or _lacking_for_gang(scheduler, demand)
     else:
         lacking = _lacking(scheduler, core, demand)
     if lacking:
@@ -132,13 +141,24 @@ def _lacking_tokens(scheduler: Scheduler, demand: Demand) -> str:
     return ""
 
 
-def _lacking_ranks(scheduler: Scheduler, demand: Demand) -> str:
+def _lacking_for_gang(scheduler: Scheduler, demand: Demand) -> str:
+    """Return why a gang is not begun: for want of something, or to leave rank 0 alone."""
+    cores = scheduler.cores
+    others = [rank for rank in cores if rank != BROKER]
+    come = any(cores[rank].place is BUSY for rank in cores)
+    lacking = _lacking_ranks(scheduler, demand, set(cores))
+    if lacking or not scheduler.spots.spares_root or len(others) < demand.needs.ranks[0]:
+        return lacking
+    return ROOT if come and _lacking_ranks(scheduler, demand, set(others)) else ""
+
+
+def _lacking_ranks(scheduler: Scheduler, demand: Demand, among: set[Rank]) -> str:
     """Return whether there are ranks for a gang, and memory for its members."""
     seats = with_memory = 0
     for node in scheduler.cores.nodes:
         free = sum(
             scheduler.cores[rank].place is not BUSY and not scheduler.cores[rank].seat
-            for rank in node.ranks
+            for rank in among.intersection(node.ranks)
         )
         seats += free
         memory = node.memory

@@ -7,13 +7,16 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from mpipool.agent import Agent
+from mpipool.executor.process import SCRIPT
 from mpipool.group.invariants import check as check_scatter
 from mpipool.ids import HERE, NO_LEASE, LeaseId, Rank, ScatterId, is_own
 from mpipool.led import Led
+from mpipool.messages import Lend, RunTasks
 from mpipool.needs import unpack as unpack_needs
 from mpipool.scheduler.cores import MAX_STACKS
 from mpipool.scheduler.invariants import check as check_scheduler
 from simulation.causes import causes_of_idle_cores
+from simulation.needed import check_needs
 from simulation.places import check_places
 
 if TYPE_CHECKING:
@@ -36,10 +39,25 @@ class Checks:
 
         Descendants may outlive a lease, and hold what is theirs within what it held."""
 
-    def lent(self, lease: LeaseId) -> None:
-        """No lease is used twice."""
-        assert lease not in self._lent, f"lease {lease} was lent before"
-        self._lent.add(lease)
+    def lent(self, lend: Lend) -> None:
+        """No lease is used twice, and its leader knows all ranks of it."""
+        assert lend.lease not in self._lent, f"lease {lend.lease} was lent before"
+        self._lent.add(lend.lease)
+        scheduler = self._run.broker.scheduler
+        if lend.lease in scheduler.leases:
+            ranks = scheduler.cores.ranks_of(lend.lease, lend.rank)
+            assert ranks == (lend.ranks or (lend.rank,)), f"lease {lend.lease} is on {ranks}"
+
+    def given(self, leader: Rank, chunk: RunTasks) -> None:
+        """Tasks get as many cores as they need."""
+        led = self._run.agents[leader].leading.scatters.get(chunk.scatter)
+        needs, cores = unpack_needs(led.needs if led else b""), len(chunk.cores)
+        assert len(set(chunk.cores)) == cores, f"{chunk.cores} has a rank twice"
+        if needs.in_place:
+            fewest, most = needs.ranks
+            assert fewest <= cores <= most, f"a gang of {fewest} to {most} ranks has {cores}"
+        elif needs.threads > 1:
+            assert cores == needs.threads, f"a task needs {needs.threads} cores, and has {cores}"
 
     def check(self) -> None:
         """What holds after each event."""
@@ -47,6 +65,7 @@ class Checks:
         stirred, run.stirred = run.stirred, set()
         if not stirred:
             return
+        assert not run.order.wrong, run.order.wrong
         if run.broker.exit_code is None:
             if 0 in stirred:
                 check_scheduler(run.broker.scheduler)
@@ -73,6 +92,7 @@ class Checks:
                     self._check_that_it_is_heard(led)
         if run.clock.pause > QUIET:
             check_places(run)
+            check_needs(run)
             self.causes.update(causes_of_idle_cores(run).values())
 
     def _check_that_it_is_heard(self, led: Led) -> None:
@@ -179,6 +199,12 @@ class Checks:
             for executor, scopes in agent.member.caching.items():
                 assert scopes <= stays, f"executor {executor} of rank {rank} keeps caches"
             self._check_processes(agent, stays)
+            self._check_caches(agent)
+
+    def _check_caches(self, agent: Agent) -> None:
+        """Only what the script has had made may be kept for somebody."""
+        for owner, *_ in agent.leading._scopes:
+            assert owner[0] == SCRIPT, f"caches are kept for a task that has ended: {owner}"
 
     def _check_keeping(self) -> None:
         run = self._run

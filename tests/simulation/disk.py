@@ -49,8 +49,8 @@ class Disk:
         """Seconds by which the next step is late."""
         self.on_write: Callable[[], None] = lambda: None
         """Called in the middle of each transaction which writes records."""
-        self.on_commit: Callable[[], None] = lambda: None
-        """Called when records are on disk."""
+        self.on_commit: Callable[[set[bytes]], None] = lambda keys: None
+        """Called when records are on disk, with the keys of those which are done."""
         self.backlog = 0
         """Records which were handed over and are not on disk."""
         self._folder, self._chance = folder, chance
@@ -116,7 +116,7 @@ class Disk:
     def committed(self, keys: set[bytes]) -> None:
         """Take in that these tasks are on disk as done."""
         self.durable |= keys
-        self.on_commit()
+        self.on_commit(keys)
 
     def power_fails(self) -> None:
         """Leave what a dead machine would leave, for the next session."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import tempfile
 from collections import Counter, deque
 from pathlib import Path
@@ -12,13 +13,17 @@ from typing import Final
 
 from simulation.cases import Case
 from simulation.disk import Disk
-from simulation.faults import BROKEN, DRAIN, RANK, WALLTIME
+from simulation.faults import BROKEN, DRAIN, SLOW, WALLTIME
 from simulation.strikes import Cell, Crash
 from simulation.world import SimulatedRun
 
 MOST_SESSIONS: Final = 8
 RESUMABLE: Final = 75
 """The exit code of a run which has drained."""
+STUCK: Final = 1
+"""Its exit code where tasks of a gang can't be ended."""
+ROOT_WAITS: Final = "rank 0: its task of a gang does not end"
+FAILED_ALONE: Final = "a task of a gang raised"
 IN_MEMORY: Final = Path("/dev/shm")
 
 
@@ -60,6 +65,7 @@ class History:
             code = None
         if code:
             assert may_end_with(code, run), f"the run ended with code {code}"
+        assert not run.order.wrong, run.order.wrong
         if disk:
             disk.power_fails()
             disk.check(results_of(run))
@@ -86,9 +92,21 @@ def may_end_with(code: int, run: SimulatedRun) -> bool:
     struck = {fault.kind for fault in run.struck}
     if code == RESUMABLE:
         return bool(struck & {DRAIN, WALLTIME})
-    # A gang in which rank 0 waits for a rank that is gone can't be ended: the run is.
-    stuck = run.agents[0].stop and "rank 0: its task of a gang" in run.agents[0].stop.stuck
-    return BROKEN in struck or bool(stuck and RANK in struck)
+    return BROKEN in struck or (code == STUCK and _a_gang_is_stuck(run, struck))
+
+
+def _a_gang_is_stuck(run: SimulatedRun, struck: set[str]) -> bool:
+    """Whether a task of a gang could not be waited for, and the run had to end for it.
+
+    Either rank 0 itself waits in one for a rank which is dead; or one has failed, and the others,
+    on nodes which are slow, have not ended theirs in time.
+    """
+    told = run.agents[0].stop
+    said = told.stuck if told else ""
+    if said.startswith(ROOT_WAITS):
+        gone = {int(rank) for rank in re.findall(r"\d+", said.partition("waits for rank")[2])}
+        return bool(gone) and gone <= run.world.dead
+    return FAILED_ALONE in said and SLOW in struck
 
 
 def results_of(run: SimulatedRun) -> dict[bytes, bytes]:

@@ -90,7 +90,7 @@ def task_states(
 def _with_the_leader(run: SimulatedRun, agent: Agent, led: Led) -> set[str]:
     states = {WAITING} if len(led.machine.waiting) else set()
     if led.machine.delivered:
-        unsaved = bool(agent.leading.records._batches) or (run.disk and run.disk.backlog > 0)
+        unsaved = bool(agent.leading.records._gathered) or (run.disk and run.disk.backlog > 0)
         states.add(DELIVERED if unsaved or not led.opening.recorded else RECORDED)
     return states
 

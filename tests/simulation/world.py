@@ -31,6 +31,7 @@ from simulation import faults, strikes
 from simulation.cases import Case
 from simulation.checks import Checks
 from simulation.disk import Disk
+from simulation.order import Order
 from simulation.plans import NESTED
 from simulation.states import rank_states
 
@@ -114,6 +115,7 @@ class SimulatedRun:
         self.world = VirtualWorld(self.planner.size, self.clock, self.chance, delay)
         self.strikes = strikes.Strikes(self, [f for f in case.faults() if f.session == session])
         self.checks = Checks(self)
+        self.order = Order(self.planner.scatters)
         self.agents = [self._agent(rank) for rank in range(self.planner.size)]
         self.world.on_arrival = self._receive
         self._begin()
@@ -127,7 +129,12 @@ class SimulatedRun:
         root.script = VirtualScript(self.clock, Ear(self, root), self.plan, self)
         if self.disk:
             self.disk.on_write = partial(self.strikes.saw, faults.WRITING, 0, now=True)
-            self.disk.on_commit = partial(self.strikes.saw, faults.RECORDED, 0)
+            self.disk.on_commit = self._recorded
+
+    def _recorded(self, keys: set[bytes]) -> None:
+        assert self.disk
+        self.order.committed(keys, self.disk.durable)
+        self.strikes.saw(faults.RECORDED, 0)
 
     @cached_property
     def broker(self) -> Broker:
@@ -198,16 +205,17 @@ class SimulatedRun:
         agent = self.agents[rank]
         for sender, message in agent.transport.receive():
             self.note(rank, f"rank {sender}", message)
-            self._look_at(rank, message)
+            self._look_at(rank, sender, message)
             agent.take(sender, message)
         if agent.transport.lost:
             agent.tick()
 
-    def _look_at(self, rank: Rank, message: Message) -> None:
+    def _look_at(self, rank: Rank, sender: Rank, message: Message) -> None:
         match message:
-            case Lend(lease=lease):
-                self.checks.lent(lease)
+            case Lend():
+                self.checks.lent(message)
             case RunTasks(lease=lease, chunk=chunk):
+                self.checks.given(sender, message)
                 self.arrived.add((lease, chunk))
                 self.strikes.saw(faults.GIVEN, rank)
             case TasksDone() if message.count:
@@ -248,6 +256,7 @@ class SimulatedRun:
 
     def settled(self, scatter: ScatterPlan, outcomes: Settled) -> None:
         """Each task has its own result, or failed as it may."""
+        self.order.settled(scatter, outcomes)
         for index, outcome in outcomes.items():
             plan = scatter.tasks[index]
             self.checked += 1

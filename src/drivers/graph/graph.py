@@ -33,7 +33,7 @@ ENDED: Final = frozenset({State.DONE, State.REUSED, State.FAILED, State.EMPTY})
 MOVES: Final = {
     State.WAITING: {State.READY},
     State.READY: {State.RUNNING, State.EMPTY},
-    State.RUNNING: {State.DONE, State.REUSED, State.FAILED},
+    State.RUNNING: {State.DONE, State.REUSED, State.FAILED, State.EMPTY},
 }
 """All legal moves."""
 
@@ -133,7 +133,7 @@ class Graph:
             self._end(node, prepared)
         return None
 
-    def end(self, node: NodeId, outcome: Done | Failed) -> None:
+    def end(self, node: NodeId, outcome: Outcome) -> None:
         """Take in what came of a node that was running."""
         if self._nodes[node].state is not State.RUNNING:
             raise GraphError(f"{node} ends, but it is {self._nodes[node].state.value}")

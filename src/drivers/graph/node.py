@@ -34,6 +34,8 @@ class Call:
         Expected seconds.
     options : Mapping
         Further options of `mpipool.Pool.submit`: memory, ranks, threads …
+    run : bool
+        Whether it is run if it is not done; else what is done is used, and nothing is run.
     """
 
     function: Callable[..., Any]
@@ -41,6 +43,7 @@ class Call:
     key: dict[str, Any]
     cost: float | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    run: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
-
-from drivers.instruments.description import Clue, Companion, Instrument, Keyword
+from drivers.instruments.community_pipeline import COMPANIONS, EXCLUDES, MASK_CODES
+from drivers.instruments.description import Clue, Instrument, Keyword
 
 DECAM = Instrument(
     name="DECam",
     clues=(Clue("INSTRUME", r"^decam"), Clue("DTINSTRU", r"^decam")),
-    excludes=(Clue("PROCTYPE", r"^raw"), Clue("PRODTYPE", r"^(dqmask|wtmap)")),
+    excludes=EXCLUDES,
     visit=(Keyword("EXPNUM"),),
     ccd=(Keyword("CCDNUM"),),
     # FILTER is for example "z DECam SDSS c0004 9260.0 1520.0".
     filter=(Keyword("FILTER", r"^\s*(\S+)"), Keyword("BAND")),
-    companions=(
-        Companion("mask", r"_ood[_.]", r"_ooi(?=[_.])", "_ood"),
-        Companion("weight", r"_oow[_.]", r"_ooi(?=[_.])", "_oow"),
-    ),
+    companions=COMPANIONS,
     gain=(Keyword("GAINA"), Keyword("GAINB")),
     read_noise=(Keyword("RDNOISEA"), Keyword("RDNOISEB")),
     saturation=(Keyword("SATURATE"),),
-    # Since version 3.5 of the pipeline these are codes, not bits.
-    mask_codes=MappingProxyType(
-        {1: "BAD", 2: "NO_DATA", 3: "SAT", 4: "SAT", 5: "CR", 6: "BAD", 7: "CR", 8: "CR"}
-    ),
+    ignore_ccds=frozenset({61}),  # N30, dead since November 2012
+    mask_codes=MASK_CODES,
 )

@@ -1,8 +1,8 @@
-"""The camera of the simulated survey (`drivers.simulate`): raw frames which describe themselves."""
+"""The camera of the simulated survey (`makeSurvey`): raw frames which describe themselves."""
 
 from __future__ import annotations
 
-from drivers.instruments.description import Clue, Instrument, Keyword
+from drivers.instruments.description import Clue, Constant, Instrument, Keyword
 from drivers.instruments.readout import HeaderReadout
 
 SIMCAM = Instrument(
@@ -11,6 +11,9 @@ SIMCAM = Instrument(
     visit=(Keyword("VISIT"),),
     ccd=(Keyword("CCD"),),
     filter=(Keyword("FILTER"),),
+    # How many detectors there are, and so which are for focus, differs from survey to survey.
+    role=(Keyword("ROLE"), Constant("science")),
+    obstype=(Keyword("IMAGETYP"), Constant("science")),
     readout=HeaderReadout(count=2),
     saturation=(Keyword("SATURATE"),),
 )

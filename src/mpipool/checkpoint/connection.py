@@ -16,7 +16,7 @@ from mpipool.checkpoint.damaged import Damaged, damage
 from mpipool.checkpoint.filesystem import shared_memory_works
 from mpipool.errors import CheckpointError
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 APPLICATION_ID: Final = 0x6D706970  # "mpip", in the file's header
 BUSY_TIMEOUT: Final = 10.0
 """Seconds for which a statement waits for another process's transaction."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -13,10 +14,15 @@ from mpipool.checkpoint import configuration, rows
 from mpipool.checkpoint.claim import beat, remove_claim
 from mpipool.checkpoint.connection import file_at, leave, sentences
 from mpipool.checkpoint.opening import LOG, Request, Taken, acquire
-from mpipool.checkpoint.results import results_folder, sync_folder
+from mpipool.checkpoint.results import (
+    remove_leftovers,
+    result_name,
+    results_folder,
+    sync_folder,
+)
 from mpipool.checkpoint.trust import Trust
 from mpipool.errors import CheckpointError, LockLost
-from mpipool.task import Record
+from mpipool.task import DONE, STATE_NAMES, Record
 
 _COLUMNS: Final = ", ".join(rows.COLUMNS)
 _MARKS: Final = ", ".join("?" * len(rows.COLUMNS))
@@ -78,6 +84,9 @@ class Checkpoint:
         """Folders with outputs of the transaction that is being made."""
         self._placed: set[str] = set()
         """Folders which are known to be on disk."""
+        self._spoilt = False
+        """Whether attempts of this session have left no result, but perhaps a file."""
+        self._remove_leftovers()
 
     @classmethod
     def open(  # noqa: PLR0913 - independent, keyword-only, and each is needed once
@@ -200,6 +209,14 @@ class Checkpoint:
                 [(self.token, *rank) for rank in ranks],
             )
 
+    def note(self, said: float, text: str) -> None:
+        """Record what the run has said of itself."""
+        with self.transaction():
+            self._connection.execute(
+                "INSERT INTO note (session, said, text) VALUES (?, ?, ?)",
+                (self.token, said, rows.storable(text)),
+            )
+
     def heartbeat(self, now: float) -> None:
         """Say that this run lives."""
         with self.transaction():
@@ -207,7 +224,9 @@ class Checkpoint:
         beat(self.path, self.token)
 
     def end(self, state: str) -> None:
-        """Give the lock back and end the session in this state."""
+        """Give the lock back and end the session in this state; no task runs any more."""
+        if self._spoilt:
+            self._remove_leftovers()
         with self.transaction():
             self._connection.execute(
                 "UPDATE session SET ended = ?, state = ? WHERE token = ?",
@@ -246,6 +265,19 @@ class Checkpoint:
         finally:
             self.disconnect()
 
+    def _remove_leftovers(self) -> None:
+        """Remove results which no record names; a disk that does not let us keeps them."""
+        with suppress(OSError, sqlite3.Error, CheckpointError):
+            remove_leftovers(self.folder, self._is_over)
+
+    def _is_over(self, digest: bytes, attempt: int) -> bool:
+        place = self._index.find(digest)
+        if place is None or attempt > place.attempts:
+            return False  # nothing is recorded of it: of another database beside, perhaps
+        named = self._find(digest) if place.done else None
+        kept = (named and named.result_file) or ""
+        return kept.partition(":")[0] != result_name(digest, attempt)
+
     def _in_place(self) -> bool:
         try:
             found = file_at(self.path)
@@ -265,6 +297,7 @@ class Checkpoint:
         for record in records:
             if self._index.take(record, self._last_row + 1):
                 self._last_row += 1
+                self._spoilt |= record.state != STATE_NAMES[DONE]
                 yield rows.stored(self._last_row, self.token, record)
             else:
                 LOG.info(

@@ -42,7 +42,6 @@ from mpipool.checkpoint.lock import (
 )
 from mpipool.checkpoint.migration import copy_name, migrate
 from mpipool.checkpoint.place import prepare, remove_empty
-from mpipool.checkpoint.results import remove_leftovers, results_folder
 from mpipool.checkpoint.rows import CHECKS_SINCE, SELECT_CHECKED, require_sound
 from mpipool.checkpoint.trust import Trust
 from mpipool.errors import CheckpointLocked, CheckpointMismatch
@@ -153,7 +152,6 @@ def _take(path: str, request: Request, judge: Judge, claimed: list[int]) -> Take
             connection.close()
             raise
     with contextlib.suppress(OSError):
-        remove_leftovers(results_folder(path))
         remove_claims(path, found.token)
     return Taken(connection, *found, file)
 

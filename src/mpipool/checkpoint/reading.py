@@ -30,6 +30,11 @@ from mpipool.checkpoint.rows import CHECKS_SINCE, SELECT_CHECKED, require_sound
 from mpipool.errors import CheckpointError
 
 _PAGE: Final = 500  # rows per statement
+NOTES_SINCE: Final = 3
+"""Version of the schema."""
+_NOTES: Final = """
+SELECT said, text FROM note WHERE session = (SELECT max(token) FROM session) ORDER BY id
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +81,14 @@ class StoredSession:
     command: str
     state: str
     """``running``, ``killed``, or what the run said when it ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredNote:
+    """What a run has said of itself."""
+
+    said: float
+    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,6 +270,15 @@ def sessions(path: str | os.PathLike[str]) -> list[StoredSession]:
         if not every:
             raise Damaged("it has no session")
         return every
+
+
+def notes(path: str | os.PathLike[str]) -> list[StoredNote]:
+    """Read what the last session has said of itself, first to last."""
+    with opened(path) as connection:
+        if int(read_meta(connection, "schema_version")) < NOTES_SINCE:
+            return []
+        rows = connection.execute(_NOTES)
+        return [StoredNote(said=said, text=text) for said, text in typed(rows, float, str)]
 
 
 def holder(path: str | os.PathLike[str]) -> Holder | None:

@@ -165,6 +165,10 @@ class Recorder:
         kept = list(ranks)
         self._put(_Changed(lambda checkpoint: checkpoint.add_ranks(kept)))
 
+    def note(self, said: float, text: str) -> None:
+        """Record what the run says of itself, and when (s since the epoch)."""
+        self._put(_Changed(lambda checkpoint: checkpoint.note(said, text)))
+
     def ask(
         self, question: Callable[[Checkpoint], T], reply: Callable[[T | Exception], None]
     ) -> None:

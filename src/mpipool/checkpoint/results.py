@@ -9,7 +9,9 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import stat
+from collections.abc import Callable
 from typing import Final
 
 from mpipool.checkpoint.trust import ALONE, Trust
@@ -17,6 +19,7 @@ from mpipool.errors import CheckpointError
 
 FOLDER: Final = "results"
 """Name of the folder, beside the database."""
+_NAME: Final = re.compile("([0-9a-f]{2,})[.]([0-9]+)")
 _AGAIN: Final = "remove the file, and the next start runs its task again"
 
 
@@ -115,11 +118,23 @@ def read_result(folder: str, spec: str, trust: Trust = ALONE) -> bytes:
     return data
 
 
-def remove_leftovers(folder: str) -> None:
-    """Remove what killed executors were writing; only for who holds the database's lock."""
+def remove_leftovers(folder: str, is_over: Callable[[bytes, int], bool]) -> None:
+    """Remove what nobody will read; only for who holds the database's lock, while no task runs.
+
+    That is what killed executors were writing, and results of tasks which were lost after that.
+
+    Parameters
+    ----------
+    folder : str
+        The folder of results.
+    is_over : callable
+        Says of a key and an attempt whether that is known to have left no result.
+    """
     with contextlib.suppress(FileNotFoundError):
         for name in os.listdir(folder):
-            if name.endswith(".tmp"):
+            found = _NAME.fullmatch(name)
+            lost = found and is_over(bytes.fromhex(found[1]), int(found[2]))
+            if lost or name.endswith(".tmp"):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(os.path.join(folder, name))
 

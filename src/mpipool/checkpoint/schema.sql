@@ -36,6 +36,13 @@ CREATE TABLE rank (          -- where the ranks of a session were
     PRIMARY KEY (session, rank)
 );
 
+CREATE TABLE note (          -- what a run has said of itself: ranks lost, nodes quarantined, its end
+    id      INTEGER PRIMARY KEY,
+    session INTEGER NOT NULL,
+    said    REAL    NOT NULL,
+    text    TEXT    NOT NULL
+);
+
 CREATE TABLE scatter (       -- an ordered set of tasks with one leader
     session INTEGER NOT NULL,
     id      INTEGER NOT NULL,        -- unique in its session

@@ -10,12 +10,14 @@ from typing import Any, Final
 
 from mpipool.checkpoint import reading
 from mpipool.checkpoint.lock import Holder, moment
-from mpipool.checkpoint.reading import StageCount, StoredSession
+from mpipool.checkpoint.reading import StageCount, StoredNote, StoredSession
 from mpipool.checkpoint.utilisation import RankUse, utilisation
 from mpipool.cli.text import duration, first_line, table
 
 NAME: Final = "status"
 HELP: Final = "print how many tasks of a run are done, failed and left, and who works on it"
+LAST: Final = 10
+"""So many of its notes are printed."""
 
 _SENTENCES: Final = {
     "killed": "killed: it left no end",
@@ -43,6 +45,8 @@ class RunStatus:
     now: float
     heard: float
     """Until when the last session is known to have lived."""
+    notes: list[StoredNote]
+    """What the last session has said of itself."""
 
     @property
     def live(self) -> bool:
@@ -87,7 +91,8 @@ def read_status(path: str) -> RunStatus:
     now = time.time()
     heard = now if state == "running" else reading.last_heard(path)
     ranks = utilisation(path, period=(sessions[-1].started, heard))
-    return RunStatus(path, state, sessions, reading.counts(path), ranks, holder, now, heard)
+    counts, notes = reading.counts(path), reading.notes(path)
+    return RunStatus(path, state, sessions, counts, ranks, holder, now, heard, notes)
 
 
 def _sentence(state: str) -> str:
@@ -114,6 +119,7 @@ def _plain(status: RunStatus) -> dict[str, Any]:
             last,
         ],
         "ranks": [{**asdict(rank), "share": share} for rank, share in ranks],
+        "notes": [asdict(note) for note in status.notes],
     }
 
 
@@ -129,6 +135,7 @@ def _text(status: RunStatus) -> str:
         lines.append(_holder(status, status.holder))
     if status.ranks and status.elapsed > 0:
         lines.append(_use(status.shares))
+    lines += (f"{moment(note.said)}: {first_line(note.text)}" for note in status.notes[-LAST:])
     return "\n".join([*lines, "", _stages(status)])
 
 

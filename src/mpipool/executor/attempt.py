@@ -100,7 +100,7 @@ class Attempts:
             raise
         except BaseException as raised:
             error = as_raised(raised) if function.shared.get("as_raised") else raised
-            state = STARVED if _lacks_memory(error) or has_killed_below() else FAILED
+            state = STARVED if has_killed_below() or _lacks_memory(error) else FAILED
             explained = _explain(error)
             result, details = self._dump_exception(error, explained), key | explained
         wall = monotonic() - clock

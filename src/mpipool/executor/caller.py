@@ -126,7 +126,8 @@ class Caller:
         request = self.next_request()
         try:
             asked = json.dumps(facts).encode()
-            self.send(Ask(request=request, question=question, parts=(asked,)))
+            lease = self.within.lease
+            self.send(Ask(request=request, question=question, lease=lease, parts=(asked,)))
             answer = self.wait_for(request)
         finally:
             self.forget(request)

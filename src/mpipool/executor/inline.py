@@ -56,6 +56,8 @@ class Inline:
         Why there can't be gangs here; empty if there can.
     due : bool
         Whether a task waits for the main thread, or has it.
+    joined : bool
+        Whether it has got its communicator, or learnt that it will not.
     """
 
     def __init__(
@@ -67,7 +69,7 @@ class Inline:
         environment: Mapping[str, str],
     ) -> None:
         self.refusal = "" if allowed else NEEDS_THREADS
-        self.due = False
+        self.due = self.joined = False
         self._watch = watch
         self._listener = listener
         self._communicators = communicators
@@ -96,7 +98,7 @@ class Inline:
         chunk : RunTasks
             The task; its function was sent before.
         """
-        self._occasion = (ranks, gang)
+        self._occasion, self.joined = (ranks, gang), False
         self.send(chunk)
         self.due = True
 
@@ -129,10 +131,15 @@ class Inline:
         """Run the task that is due."""
         if self._seated is None:
             self._seated = self._sit_down()
-        ranks, gang = self._occasion
         with contextlib.suppress(WorldLost):  # the run ends
-            self._seated.run(lambda: self._communicators(ranks, gang))
+            self._seated.run(self._join)
         self.due = False
+
+    def _join(self) -> Any:
+        try:
+            return self._communicators(*self._occasion)
+        finally:
+            self.joined = True
 
     def _sit_down(self) -> Seated:
         """Make the process fit for user code, as a guard does it for those which it forks."""

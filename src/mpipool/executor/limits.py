@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -40,12 +41,21 @@ _soft, _hard = resource.RLIM_INFINITY, resource.RLIM_INFINITY
 _leaf: Leaf | None = None
 _kills = 0
 """How many processes the kernel had ended in the group when that was looked at last."""
+_tell: Callable[[int], object] = bool
+"""Told that number when it has changed."""
 
 
-def note_beginning() -> None:
-    """Note what this process begins with."""
-    global _now, _began, _soft, _hard, _leaf, _kills
-    _now, _kills, _leaf = 0, 0, None
+def note_beginning(tell: Callable[[int], object] = bool) -> None:
+    """Note what this process begins with.
+
+    Parameters
+    ----------
+    tell : callable
+        Told how many processes the kernel has ended below for tasks that are over, if that changes:
+        the agent, which looks from outside, can't tell when the next task has begun.
+    """
+    global _now, _began, _soft, _hard, _leaf, _kills, _tell
+    _now, _kills, _leaf, _tell = 0, 0, None, tell
     _began = int(Path("/proc/self/statm").read_text().split()[_DATA_FIELD]) * _PAGE
     _soft, _hard = resource.getrlimit(resource.RLIMIT_DATA)
 
@@ -89,10 +99,12 @@ def has_killed_below() -> bool:
     What has a group of its own is below the task: so its memory was not enough.
     """
     global _kills
-    if not _now or _leaf is None:
+    kills = _leaf.kills if _leaf else 0
+    if kills <= _kills:
         return False
-    before, _kills = _kills, _leaf.kills
-    return _kills > before
+    _kills = kills
+    _tell(kills)
+    return bool(_now)
 
 
 def _adjust(score: int) -> None:

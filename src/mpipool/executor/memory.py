@@ -41,12 +41,12 @@ class Gauge:
     statm: int
     """Descriptor; -1 if the process is gone."""
     leaf: Leaf
+    excused: Callable[[], int]
+    """Tells how many of the kernel's kills in its group were of tasks that are over."""
     task: object = None
     """What was running when it was looked at last."""
     peak: int = 0
     """Bytes which that was seen to use."""
-    kills: int = 0
-    """How many processes the kernel had ended in its group when that began."""
     below: dict[int, int] = field(default_factory=dict)
     """Bytes by the pids of descendants."""
 
@@ -61,6 +61,15 @@ class Gauge:
     def look_below(self) -> None:
         """Look for descendants."""
         self.below = {pid: _resident(pid) for pid in _descendants(self.pid)}
+
+    def has_kills(self) -> bool:
+        """Whether the kernel has ended something in its group for the task that runs.
+
+        A task may have begun and been the cause of that before it was looked at: so what the
+        process itself says counts, not what was there at the first look.
+        """
+        kills = self.leaf.kills  # read first: the other number follows it
+        return kills > self.excused()
 
     def exact(self) -> int:
         """Return the bytes of all of them, each page counted once."""
@@ -87,12 +96,12 @@ class Memory:
         """Groups which could not be removed yet."""
         self._seldom = -inf
 
-    def begin(self, executor: ExecutorId, pid: int) -> None:
-        """Note the process of an executor."""
+    def begin(self, executor: ExecutorId, pid: int, excused: Callable[[], int] = int) -> None:
+        """Note the process of an executor; see `Gauge.excused`."""
         statm = -1
         with contextlib.suppress(OSError):
             statm = os.open(f"/proc/{pid}/statm", os.O_RDONLY | os.O_CLOEXEC)
-        self._gauges[executor] = Gauge(pid, statm, Leaf.below(self._group, pid))
+        self._gauges[executor] = Gauge(pid, statm, Leaf.below(self._group, pid), excused)
 
     def hold(self, executor: ExecutorId, limit: int) -> None:
         """Let an executor use so many MiB; 0 for any amount."""
@@ -136,7 +145,6 @@ class Memory:
     def _judge(self, gauge: Gauge, task: object, limit: int, seldom: bool) -> str:
         if task != gauge.task:
             gauge.task, gauge.peak = task, 0
-            gauge.kills = gauge.leaf.kills
         own, used = gauge.read()
         if limit and own <= limit * MIB < used:
             # Pages that it shares with what it has forked count once.
@@ -144,7 +152,7 @@ class Memory:
         gauge.peak = max(gauge.peak, used)
         if limit and used > limit * MIB:
             return _BEYOND.format(limit)
-        if limit and seldom and gauge.leaf.kills > gauge.kills:
+        if limit and seldom and gauge.has_kills():
             return _BEYOND.format(limit)
         return ""
 
@@ -174,7 +182,7 @@ class Memory:
         if gauge is None:
             return 0, ""
         reason = ""
-        below = gauge.leaf.kills > gauge.kills
+        below = gauge.has_kills()
         if below and limit:
             reason = _BEYOND.format(limit)
         elif below or self._scarcity.has_killed():

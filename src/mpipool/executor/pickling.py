@@ -194,7 +194,11 @@ class Packer:
         """Bytes put behind each other since the last `take`."""
 
     def pack(
-        self, item: Any, what: str, prefix: bytes = b"", names: Sequence[str] = ("item",)
+        self,
+        item: Any,
+        what: str | Callable[[], str],
+        prefix: bytes = b"",
+        names: Sequence[str] = ("item",),
     ) -> Pickled:
         """Pickle one object, and leave it to the caller to `put` it or to send it at once.
 
@@ -202,8 +206,8 @@ class Packer:
         ----------
         item : object
             What to pickle.
-        what : str
-            Names it in the error.
+        what : str or callable
+            Names it in the error; or returns that, since it is seldom needed.
         prefix : bytes
             Written in front of it.
         names : sequence of str
@@ -218,7 +222,8 @@ class Packer:
             return _ANY.dump(item, prefix)
         except Exception as error:
             parts = item if len(names) > 1 else (item,)
-            raise _unpicklable(what, error, *zip(names, parts, strict=True)) from error
+            named = what if isinstance(what, str) else what()
+            raise _unpicklable(named, error, *zip(names, parts, strict=True)) from error
 
     def put(self, packed: bytes) -> None:
         """Put something packed behind the others."""

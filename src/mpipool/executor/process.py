@@ -274,8 +274,9 @@ class Executors:
         for message in messages:
             match message:
                 case Started(executor=executor, pid=pid):
-                    self.memory.begin(ExecutorId(executor), pid)
                     self._begin(ExecutorId(executor), self._guard.take_descriptors(4))
+                    excused = self._executors[ExecutorId(executor)].progress.excused
+                    self.memory.begin(ExecutorId(executor), pid, excused)
                 case Exited(executor=executor, status=status, peak=peak):
                     self._bury(ExecutorId(executor), how_it_ended(status), status, peak)
         if not alive:

@@ -18,6 +18,9 @@ _WORDS: Final = 64
 """Where the last words begin: whether the process leaves by itself, their length, and they."""
 _MOST: Final = 2000
 """Bytes of them."""
+_KILLS: Final = struct.Struct("<q")
+_KILLS_AT: Final = 48
+"""Behind the cell: written seldom, by another hand."""
 _SIZE: Final = mmap.PAGESIZE
 NOTHING: Final = -1
 
@@ -52,6 +55,15 @@ class Progress:
         """Return when what runs began, in monotonic seconds: the clock may be set meanwhile."""
         began: float = _CELL.unpack_from(self._page, 0)[-1]
         return began
+
+    def excuses(self, kills: int) -> None:
+        """Note that so many of the kernel's kills below this process were of tasks that ended."""
+        _KILLS.pack_into(self._page, _KILLS_AT, kills)
+
+    def excused(self) -> int:
+        """Return how many: those beyond them are the running task's."""
+        kills: int = _KILLS.unpack_from(self._page, _KILLS_AT)[0]
+        return kills
 
     def says(self, words: str, leaves: bool = False) -> None:
         """Leave word for the case that the process ends now.

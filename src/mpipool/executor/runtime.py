@@ -321,9 +321,10 @@ def serve(end: socket.socket, page: int) -> None:
         Descriptor of the page of progress.
     """
     begin()
-    note_beginning()
+    progress = Progress(page)
+    note_beginning(progress.excuses)
     channel = BlockingChannel(end)
-    executor = Executor(channel, Progress(page), Remains(end.fileno()))
+    executor = Executor(channel, progress, Remains(end.fileno()))
     calling = caller.Caller(channel, executor)
     caller.install(calling)
     try:

@@ -111,8 +111,7 @@ class Stream:
             If the item can't be sent.
         """
         prefix = self._call.prefixes[self.fed] if self._call.prefixes else b""
-        what = f"the item of {self._call.name(self.fed)}"
-        packed = self._packer.pack(item, what, prefix)
+        packed = self._packer.pack(item, self._next, prefix)
         if self._call.cost:
             self._costs.append(self._call.cost(self.fed, item))
         if self._call.memories:
@@ -132,6 +131,9 @@ class Stream:
         if len(self._sizes) >= self._limit or self._packer.size > BLOCK_BYTES:
             self.flush()
             self._limit = BLOCK_ITEMS
+
+    def _next(self) -> str:
+        return f"the item of {self._call.name(self.fed)}"
 
     def flush(self) -> None:
         """Send the items which were not sent yet."""

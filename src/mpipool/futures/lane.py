@@ -339,7 +339,9 @@ class Lane:
 
     def lose(self, error: WorldLost) -> None:
         """Take in that nothing will come back."""
-        self.fail(BrokenPool(str(error)))
+        broken = BrokenPool(str(error))
+        broken.__cause__ = error
+        self.fail(broken)
 
     def fail(self, error: Exception) -> None:
         """Let all calls which are not over fail."""

@@ -36,20 +36,16 @@ from mpipool.messages.between_ranks import (
     Alive,
     Answer,
     Ask,
-    Assemble,
-    Assembled,
     Blocked,
     Bye,
     Define,
     Despair,
     Drain,
-    Enter,
     Fetch,
     Fetched,
     Forget,
     Hello,
     HowMade,
-    Left,
     Lend,
     Lost,
     Made,
@@ -70,6 +66,7 @@ from mpipool.messages.between_ranks import (
 )
 from mpipool.messages.encoding import ALIGNMENT, decode, describe, encode
 from mpipool.messages.message import Buffer, Message, Path
+from mpipool.messages.of_gangs import Assemble, Assembled, Enter, Left
 from mpipool.messages.parcel import (
     NUMBERS,
     PARCEL,

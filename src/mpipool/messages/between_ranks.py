@@ -1,4 +1,4 @@
-"""Every message that passes between ranks; `docs/decisions/0001-protocol.md` says when."""
+"""The messages which pass between ranks; `docs/decisions/0001-protocol.md` says when."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from typing import Final
 
 from mpipool.ids import (
     ANY_EXECUTOR,
+    BROKER,
     NO_LEASE,
     NO_SCATTER,
     ChunkId,
     DataId,
     ExecutorId,
-    GangId,
     LeaseId,
     Rank,
     ScatterId,
 )
 from mpipool.messages.message import Message, Path, message
+from mpipool.messages.of_gangs import Assemble, Assembled, Enter, Left
 
 
 @message
@@ -256,46 +257,6 @@ class Release(Message):
 
 
 @message
-class Assemble(Message):
-    """First member to all members of a gang: take your seat."""
-
-    gang: GangId
-    dismissed: bool = False
-    """The gang will not be; whoever has taken its seat gets up."""
-
-
-@message
-class Assembled(Message):
-    """Member to first member: this rank's seat is kept for the gang."""
-
-    gang: GangId
-
-
-@message
-class Enter(Message):
-    """First member to all members: everyone is seated; run this task. Parts: as in RunTasks."""
-
-    gang: GangId
-    lease: LeaseId
-    chunk: ChunkId
-    scatter: ScatterId
-    path: Path
-    digest: bytes
-    task: int
-    attempt: int
-    ranks: tuple[int, ...]
-    """The members, the first one first: they make a communicator."""
-
-
-@message
-class Left(Message):
-    """Member to first member: the call here has ended. Parts: as in TasksDone, of one task."""
-
-    gang: GangId
-    failed: bool
-
-
-@message
 class Warned(Message):
     """Agent to broker: this rank was sent a signal which asks the run to end soon."""
 
@@ -339,19 +300,31 @@ class Despair(Message):
 class Records(Message):
     """Leader to broker: put these outcomes on disk. Parts: table, details, results of each batch.
 
-    Results are those to keep in the records: of keyed tasks, and short ones only.
+    Results are those to keep in the records: of keyed tasks, and short ones only. They go by way of
+    the leaders of the tasks above, so that no task is on disk before what it has scattered.
     """
 
     batches: tuple[int, ...]
     """Five integers for each batch: scatter, rank that ran it, first task, attempt, 1 if keyed."""
+    by: tuple[int, ...] = ()
+    """The scatters whose leaders pass them on, the next one last."""
 
 
 @message
 class Ask(Message):
-    """Caller, through its agent, to broker: a question about the checkpoint. Parts: JSON."""
+    """Caller, through its agent, to broker: a question about the checkpoint. Parts: JSON.
+
+    It goes the way of the records of what its task has scattered, which it must not overtake.
+    """
 
     request: int
     question: str
+    lease: LeaseId = NO_LEASE
+    """Of the task which asks."""
+    rank: Rank = BROKER
+    """To whose agent the answer goes."""
+    by: tuple[int, ...] = ()
+    """As in `Records`."""
 
 
 @message
@@ -376,6 +349,9 @@ class Stop(Message):
 @message
 class Bye(Message):
     """Agent to broker: my executors are gone, my last records sent. And back: all is on disk."""
+
+    records: int = 0
+    """How many messages with records the agent has sent, all in all: some may be on their way."""
 
 
 def mentions_last(message: Message) -> bool:

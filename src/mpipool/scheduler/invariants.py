@@ -7,8 +7,10 @@ from dataclasses import replace
 
 from mpipool.ids import LeaseId, Rank, leader_of
 from mpipool.scheduler import stall
+from mpipool.scheduler.cores import NO_GANG
 from mpipool.scheduler.demands import Demand
 from mpipool.scheduler.machine import Scheduler
+from mpipool.scheduler.places import BUSY
 from mpipool.scheduler.stores import Store
 
 
@@ -16,6 +18,7 @@ def check(scheduler: Scheduler) -> None:
     """Raise AssertionError with what is wrong, if something is."""
     _each_lease_stands_once(scheduler)
     _no_core_is_lent_twice(scheduler)
+    _free_ranks_stand_where_they_belong(scheduler)
     _no_store_promises_too_much(scheduler)
     _no_core_idles_beside_work(scheduler)
     _something_goes_on(scheduler)
@@ -50,6 +53,24 @@ def _no_core_is_lent_twice(scheduler: Scheduler) -> None:
     for rank in cores:
         assert cores[rank].guests == active.get(rank, set()), f"rank {rank} has other guests"
         assert cores[rank].seat == seats.get(rank, 0), f"rank {rank} has another seat"
+
+
+def _free_ranks_stand_where_they_belong(scheduler: Scheduler) -> None:
+    """Each free rank is found by those for whom it is, and no other rank by anybody."""
+    cores = scheduler.cores
+    free = {rank: cores[rank] for rank in cores if cores[rank].place is not BUSY}
+    assert cores.free == len(free), f"{len(free)} ranks are free, {cores.free} were counted"
+    standing = Counter(
+        (rank, seat, place)
+        for seat, shelf in ((NO_GANG, cores.common), *cores._gangs.items())
+        for place, pool in shelf.pools.items()
+        for rank in pool
+    )
+    right = Counter((rank, core.seat, core.place) for rank, core in free.items())
+    assert standing == right, f"wrong shelves: {standing - right}, and not {right - standing}"
+    on_nodes = {(r, place) for n in cores.nodes for place, pool in n.pools.items() for r in pool}
+    there = {(rank, place) for rank, seat, place in right if cores.by_node and not seat}
+    assert on_nodes == there, f"nodes count {on_nodes}, {there} are free"
 
 
 def _no_store_promises_too_much(scheduler: Scheduler) -> None:

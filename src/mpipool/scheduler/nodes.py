@@ -74,6 +74,10 @@ class Node:
         """Its ranks without a lease."""
         return self.pools[IDLE]
 
+    def has_free(self, rank: Rank) -> bool:
+        """Whether a rank is one of its free cores."""
+        return any(rank in pool for pool in self.pools.values())
+
     def cores(self) -> Iterator[Rank]:
         """Yield its free cores, idle ones first."""
         for pool in self.pools.values():

@@ -39,6 +39,12 @@ class Spots:
         The scatters: gangs of variable size share the ranks.
     leases : mapping
         The leases that are out.
+
+    Attributes
+    ----------
+    spares_root : bool
+        Whether gangs do without rank 0 while there are other ranks to wait for. Where a run
+        survives the death of a member, the others may be lost too, and rank 0 would end it.
     """
 
     def __init__(
@@ -52,6 +58,7 @@ class Spots:
         self._holdings = holdings
         self._demands = demands
         self._leases = leases
+        self.spares_root = False
 
     def find(self, demand: Demand, withheld: Reservation | None) -> Spot | None:
         """Find a spot for a task of a scatter; None if there is none now.
@@ -167,24 +174,39 @@ class Spots:
         fewest = demand.needs.ranks[0]
         if len(self._cores.common) < fewest:
             return None
-        room = {}
-        for node in self._cores.nodes.ready():
-            seats = self._seats(node, demand, withheld)
-            if seats > 0:
-                room[node] = seats
-        free = min(
-            len(self._cores.common) - (withheld.cores if withheld else 0), sum(room.values())
-        )
-        if free >= fewest:
-            return _seated(room, self._width(demand, free))
+        for spared in (True, False) if self.spares_root and self._root_is_free else (False,):
+            room = self._room(demand, withheld, spared)
+            kept = (withheld.cores if withheld else 0) + spared
+            free = min(len(self._cores.common) - kept, sum(room.values()))
+            if free >= fewest:
+                return _seated(room, self._width(demand, free), spared)
+            if spared and self._others_end(fewest):
+                break
         if withheld:
             withheld.denied = True  # perhaps; nobody counts what there would be without it
         return None
 
-    def _seats(self, node: Node, demand: Demand, withheld: Reservation | None) -> int:
-        """Return how many members of a gang a node can take now."""
+    @property
+    def _root_is_free(self) -> bool:
+        return BROKER in self._cores and self._cores[BROKER].node.has_free(BROKER)
+
+    def _others_end(self, fewest: int) -> bool:
+        """Whether there are enough ranks besides rank 0, of which some are yet to become free."""
+        others = len(self._cores) - (BROKER in self._cores)
+        return others >= fewest and self._cores.free < len(self._cores)
+
+    def _room(self, demand: Demand, withheld: Reservation | None, spared: bool) -> dict[Node, int]:
+        """Return how many members of a gang each node can take now, rank 0 spared or not."""
+        room = {}
+        for node in self._cores.nodes.ready():
+            seats = self._seats(node, demand, withheld, spared)
+            if seats > 0:
+                room[node] = seats
+        return room
+
+    def _seats(self, node: Node, demand: Demand, withheld: Reservation | None, spared: bool) -> int:
         cores, memory = withheld.on(node) if withheld else (0, 0)
-        seats = node.free - cores
+        seats = node.free - cores - (spared and node.has_free(BROKER))
         if demand.needs.memory:
             reach = node.memory.reach(demand.above) - memory
             seats = min(seats, reach // demand.needs.memory)
@@ -203,9 +225,10 @@ class Spots:
         return min(most, max(fewest, free // sharing))
 
 
-def _seated(room: dict[Node, int], width: int) -> Spot:
+def _seated(room: dict[Node, int], width: int, spared: bool) -> Spot:
     """Choose the members of a gang: idle ranks if there are enough, on few nodes, rank 0 last."""
-    idle = sum(min(len(node.idle), seats) for node, seats in room.items()) >= width
+    there = {node: len(node.idle) - (spared and BROKER in node.idle) for node in room}
+    idle = sum(min(there[node], seats) for node, seats in room.items()) >= width
     counts = []
     for node, seats in room.items():
         ranks = node.idle if idle else node.cores()

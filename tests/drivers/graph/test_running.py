@@ -7,7 +7,7 @@ import pytest
 
 from drivers.graph.graph import Graph, State
 from drivers.graph.node import Call, Done, Node, NodeId
-from drivers.graph.running import AHEAD, run
+from drivers.graph.running import AHEAD, NOT_DONE, run
 from mpipool import BrokenPool, Drained
 
 
@@ -41,6 +41,11 @@ class Pool:
             threading.Timer(0.01, self.end_all).start()
         return future
 
+    def recorded(self, *, stage, key):
+        if key["n"] not in self.known:
+            return None
+        return self.submit(abs, stage=stage, key=key)
+
     def end_all(self):
         for future, result in self._out:
             if isinstance(result, BaseException):
@@ -50,10 +55,12 @@ class Pool:
         self._out.clear()
 
 
-def graph(count, cost=None):
+def graph(count, cost=None, run=True):
     made = Graph()
     for n in range(count):
-        call = Call(function=abs, arguments=(n,), key={"n": n}, cost=cost, options={"memory": 7})
+        call = Call(
+            function=abs, arguments=(n,), key={"n": n}, cost=cost, options={"memory": 7}, run=run
+        )
         made.add(Node(id=NodeId("s", (n,)), needs=(), prepare=lambda _, call=call: call))
     return made
 
@@ -90,3 +97,24 @@ def test_what_ends_the_whole_run_is_raised(end):
     pool, made = Pool({0: end, "last": 1}), graph(2)
     with pytest.raises(type(end)):
         run(pool, made, lambda *_: None)
+
+
+def test_of_what_is_not_to_be_run_only_what_is_done_is_used():
+    pool, made, told = Pool({}), graph(3, run=False), []
+    pool.known = {1}
+    run(pool, made, lambda node, outcome: told.append(outcome))
+    assert made.counts() == {"s": {State.REUSED: 1, State.EMPTY: 2}}
+    assert told == [NOT_DONE, NOT_DONE, Done(1, {"n": 1}, reused=True)]
+
+
+def test_what_is_recalled_is_not_run():
+    pool, made, told = Pool({"last": 2}), graph(3), {}
+
+    def recall(node, call):
+        return (
+            Done("old", {"n": 1, "of": "another run"}, reused=True) if call.key["n"] == 1 else None
+        )
+
+    run(pool, made, lambda node, outcome: told.update({node.place[0]: outcome}), recall=recall)
+    assert [key["n"] for _, key, _ in pool.submitted] == [0, 2]
+    assert told[1] == Done("old", {"n": 1, "of": "another run"}, reused=True)

@@ -98,7 +98,7 @@ class Process:
         """What the running task has had kept, and which plans made it."""
         self._marks: Marks = {}
         self._recorded: list[bytes] = []
-        """The keys of tasks which this process has heard to be done since its last question."""
+        """The keys of tasks which the running one has heard to be done since its last question."""
 
     @property
     def dead(self) -> bool:
@@ -190,6 +190,7 @@ class Process:
             Ask(
                 request=next(self._requests),
                 question=question,
+                lease=self.lease,
                 parts=(json.dumps(facts).encode(),),
             )
         )

@@ -122,9 +122,9 @@ class VirtualExecutor(Process):
         return self._pool.slowness
 
     @property
-    def computes(self) -> bool:
-        """Whether it uses its core."""
-        return bool(self._frames) and not self._rests
+    def works(self) -> bool:
+        """Whether it uses its core, or has not begun: it does also while it waits for an answer."""
+        return self._work is None or (bool(self._frames) and not (self._rests and self._blocking))
 
     def place_of(self, lease: LeaseId, chunk: ChunkId) -> Current | None:
         """Return how far it is in a chunk, if it has begun with that."""
@@ -215,15 +215,15 @@ class VirtualExecutor(Process):
     # --- chunks ----------------------------------------------------------------------------------
 
     def _run_on_top(self, chunk: RunTasks) -> Work:
-        below = self.lease, self.within, self.task
+        below = self.lease, self.within, self.task, self._recorded
         yield from self._run_chunk(chunk)
-        self.lease, self.within, self.task = below
+        self.lease, self.within, self.task, self._recorded = below
 
     def _run_chunk(self, chunk: RunTasks) -> Work:
         assert chunk.digest in self._functions, "a function is not there"
         current = Current.of(chunk, self._pool.keyed[chunk.digest])
         self._frames.append(current)
-        self.lease, self.within = chunk.lease, chunk.scatter
+        self.lease, self.within, self._recorded = chunk.lease, chunk.scatter, []
         while current.task < current.end:
             self.task = current.task
             current.began, current.runs = self.clock.now, True

@@ -41,6 +41,7 @@ class VirtualHere(VirtualExecutor):
     """
 
     refusal = ""
+    joined = True
 
     def __init__(self, pool: VirtualExecutors, listener: Listening, rank: Rank) -> None:
         super().__init__(HERE, pool)

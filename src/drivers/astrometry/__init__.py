@@ -1,0 +1,1 @@
+"""Where the pixels of a CCD are on the sky, from stars of a reference catalogue."""

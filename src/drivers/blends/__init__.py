@@ -1,0 +1,1 @@
+"""Measures the sources of a coadd, blend by blend."""

@@ -1,0 +1,1 @@
+"""Makes calibration frames from stacks of exposures: pure functions on arrays."""

@@ -1,0 +1,1 @@
+"""Adds the warps of a patch up."""

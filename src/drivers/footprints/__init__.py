@@ -1,0 +1,1 @@
+"""Where on a coadd there is something, and how many things there are."""

@@ -1,0 +1,1 @@
+"""Finding sources on an image and measuring them."""

@@ -1,0 +1,104 @@
+"""What ``--dry-run`` and ``--show`` say: how much there is to do, on what, with which numbers."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+
+import tomli_w
+
+from drivers.command import Ending
+from drivers.data_id import compact
+from drivers.graph.graph import Graph, State
+from drivers.planning.expectation import expected
+from drivers.planning.plan import Plan, ident
+from drivers.planning.stages import SINGLE_FRAME, STAGES, VITAL, Mode
+from drivers.planning.survey_graph import survey_graph
+from drivers.standing import require_configuration, standing
+from mpipool import read_records
+
+
+def describe(plan: Plan, options: argparse.Namespace) -> Ending:
+    """Return what was asked for; nothing is changed."""
+    if options.show == "config":
+        return Ending(0, tomli_w.dumps(plan.config.as_dict()).splitlines())
+    if options.show == "graph":
+        return Ending(0, list(_graph(plan)))
+    if not (options.clobber_config or options.reprocess):
+        require_configuration(plan.rerun, plan.config.as_dict())
+    graph = standing(plan, options.group)
+    return Ending(0, list((_data if options.show == "data" else _dry_run)(plan, graph)))
+
+
+def _data(plan: Plan, graph: Graph) -> Iterator[str]:
+    for ccd, frame in plan.inputs.frames.items():
+        is_done = graph.state(ident(SINGLE_FRAME, *ccd)) is State.REUSED
+        state = " (done already)" if is_done else ""
+        yield f"{frame} filter={frame.filter} {frame.instrument} {frame.role} {frame.path}{state}"
+    for (tract, column, row), bands in plan.inputs.patches.items():
+        covered = ", ".join(
+            f"{band} {len({visit for visit, _ in ccds})} visits {len(ccds)} CCDs"
+            for band, ccds in bands.items()
+        )
+        yield f"tract={tract} patch={column},{row}: {covered}"
+    visits = compact(sorted(plan.inputs.visits))
+    yield f"{len(plan.inputs.frames)} CCDs of visit={visits}; nothing was changed"
+
+
+def _graph(plan: Plan) -> Iterator[str]:
+    counts = survey_graph(plan).counts()
+    for stage in STAGES:
+        if stage.name in counts:
+            before = VITAL.get(stage.name, "")
+            what = f" after {before}" if before else ""
+            number = sum(counts[stage.name].values())
+            yield f"{stage.name}: {number} {stage.unit}{what} ({plan.modes[stage.name].value})"
+
+
+def _dry_run(plan: Plan, graph: Graph) -> Iterator[str]:
+    """Count the tasks of each stage and those which are done; say what the rest will take."""
+    done = {stage: states[State.REUSED] for stage, states in graph.counts().items()}
+    seconds, peaks = _learnt(plan)
+    yield f"{'stage':<18} {'tasks':>8} {'done':>8}  {'expected':>12} {'memory':>9}  basis"
+    total, widest = 0.0, 0.0
+    for stage in STAGES:
+        tasks, estimate = expected(plan, stage)
+        if not tasks or plan.modes[stage.name] is not Mode.RUN:
+            continue
+        learnt = stage.name in seconds
+        each = seconds[stage.name] if learnt else estimate.seconds
+        memory = peaks[stage.name] if learnt else estimate.memory
+        left = max(0, tasks - done.get(stage.name, 0))
+        total, widest = total + left * each, max(widest, memory)
+        basis = "records" if learnt else "image sizes"
+        yield (
+            f"{stage.name:<18} {tasks:>8} {done.get(stage.name, 0):>8}  {_time(left * each):>12}"
+            f" {memory / 1e6:>6.0f} MB  {basis}"
+        )
+    yield (
+        f"in all {_time(total)} of one core; tasks need up to {widest / 1e6:.0f} MB; "
+        "nothing was changed"
+    )
+    if plan.inputs.unplaced:
+        lost = ", ".join(map(str, plan.inputs.unplaced[:5]))
+        yield f"note: {len(plan.inputs.unplaced)} CCDs say nothing of where they are: {lost}"
+
+
+def _learnt(plan: Plan) -> tuple[dict[str, float], dict[str, float]]:
+    """Return, by stage, what the records say: mean seconds, and the largest peak of memory [B]."""
+    times: dict[str, list[float]] = defaultdict(list)
+    peaks: dict[str, float] = defaultdict(float)
+    if plan.rerun.run_db.is_file():
+        for record in read_records(plan.rerun.run_db, state="done"):
+            times[record.stage].append(record.finished - record.started)
+            peaks[record.stage] = max(peaks[record.stage], record.peak_memory * 1024.0)
+    return {stage: math.fsum(all_) / len(all_) for stage, all_ in times.items()}, peaks
+
+
+def _time(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes / 60:.1f} h"

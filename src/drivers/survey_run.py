@@ -1,0 +1,161 @@
+"""Carries a plan out: opens the rerun's database, runs the graph, and derives the registry."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+from drivers.command import Ending, Stopped
+from drivers.frame_error import FrameError
+from drivers.graph.graph import Graph, State
+from drivers.graph.node import Failed, NodeId, Outcome
+from drivers.graph.running import run
+from drivers.planning.plan import Plan
+from drivers.planning.stages import NAMES, SINGLE_FRAME, STAGES, read_stages
+from drivers.planning.survey_graph import survey_graph
+from drivers.progress import shown
+from drivers.recall import Recall, Sources
+from drivers.registry import RegistryError, open_registry
+from drivers.registry.products import Table, replace_products
+from drivers.repository import Rerun
+from drivers.standing import require_configuration
+from drivers.survey_plan import rerun_of
+from drivers.survey_summary import Failure, notes_of, summarise
+from mpipool import Drained, MpipoolError, Pool, WorldLost, read_records
+
+_TABLES: dict[str, Table] = {
+    "singleFrame": "calexp", "exposure": "visit", "coadd": "coadd", "measure": "coadd",
+}  # fmt: skip
+"""Which table of the registry says what the tasks of a stage have recorded."""
+
+
+def carry_out(plan: Plan, options: argparse.Namespace) -> Ending:
+    """Run what is not done, and say what was done.
+
+    Raises
+    ------
+    MpipoolError
+        If the database is refused.
+    Stopped
+        If the run was interrupted.
+    """
+    graph = survey_graph(plan)
+    running = _Running(plan, graph)
+    try:
+        recall = _recall(plan, options)
+        with _open_pool(plan, options) as pool:
+            derive(plan.rerun)
+            with shown(len(graph), plan.rerun.name, "tasks") as running.show:
+                run(pool, graph, running.ended, recall=recall, fail_fast=options.fail_fast)
+    except Drained as error:
+        said = [*_derived(plan.rerun), f"drained ({error.reason}): {running}"]
+        return Ending(error.code, errors=said)
+    except (KeyboardInterrupt, WorldLost) as error:
+        raise Stopped(str(running)) from error
+    errors = _derived(plan.rerun)
+    lines = summarise(plan, graph.counts(), running.failures, recall.taken)
+    lines += notes_of(running.notes)
+    left = sum(states[State.READY] + states[State.WAITING] for states in graph.counts().values())
+    if left:
+        lines.append(f"{left} tasks were not begun: --fail-fast")
+    return Ending(1 if running.failures or errors else 0, lines, errors)
+
+
+class _Running:
+    """What came of the nodes so far."""
+
+    def __init__(self, plan: Plan, graph: Graph) -> None:
+        self._plan, self._graph = plan, graph
+        self.failures: list[Failure] = []
+        self.notes: list[tuple[NodeId, str]] = []
+        self.show: Any = None
+        self._done = 0
+
+    def ended(self, node: NodeId, outcome: Outcome) -> None:
+        """Take in that a node has ended."""
+        if isinstance(outcome, Failed):
+            self.failures.append((node, outcome.error))
+        value = getattr(outcome, "value", None)
+        for ccd, reason in (getattr(value, "figures", None) or {}).get("failed", ()):
+            failed = NodeId(SINGLE_FRAME.name, (node.place[0], ccd))
+            self.failures.append((failed, FrameError(reason)))
+        row = getattr(value, "row", None) or {}
+        self.notes += [(node, note) for note in row.get("notes", ())]
+        self._done += not isinstance(outcome, Failed)
+        self.show(self._done, len(self.failures), len(self._graph))
+
+    def __str__(self) -> str:
+        known = f"{self._done} of {len(self._graph)} tasks are done; " if self._done else ""
+        return f"{known}the same command goes on from there"
+
+
+def _recall(plan: Plan, options: argparse.Namespace) -> Recall:
+    _, parent = rerun_of(plan.rerun.repository, options.rerun)
+    reused: Iterable[str] = ()
+    if options.reuse_outputs_from == "all":
+        reused = NAMES
+    elif options.reuse_outputs_from:
+        reused = read_stages("--reuse-outputs-from", f"..{options.reuse_outputs_from}")
+    limit = plan.config.measure.deblend.max_area if options.reprocess else 0
+    sources = Sources(
+        parent=parent, reused=frozenset(reused), larger_limit=limit, group=options.group
+    )
+    return Recall(plan.rerun, sources)
+
+
+def _open_pool(plan: Plan, options: argparse.Namespace) -> Pool:
+    """Open the rerun's database; if it is refused, nothing is left of what was made for it."""
+    plan.rerun.check_writable()
+    clobber = options.clobber_config or options.reprocess
+    if not clobber:
+        require_configuration(plan.rerun, plan.config.as_dict())
+    made = plan.rerun.make_folder()
+    try:
+        return Pool(
+            checkpoint=plan.rerun.run_db,
+            config=plan.config.as_dict(),
+            take_over=options.take_over,
+            clobber_config=clobber,
+            group=options.group,
+        )
+    except MpipoolError:
+        for folder in made:
+            with suppress(OSError):  # something stands in it
+                folder.rmdir()
+        raise
+
+
+def derive(rerun: Rerun) -> None:
+    """Make the registry's tables say of this rerun what its committed records say.
+
+    Records are the truth and the tables are derived from all of them, so it doesn't matter at which
+    moment an earlier run was killed. What failed last has no row, whatever was made of it before.
+    """
+    rows: dict[Table, dict[tuple[Any, ...], dict[str, Any]]] = {}
+    if not rerun.run_db.is_file():
+        return
+    places = {stage.name: stage.places for stage in STAGES}
+    newest = {}
+    for record in read_records(rerun.run_db):
+        if record.stage in _TABLES and record.data_id:
+            place = tuple(record.data_id.get(name) for name in places[record.stage])
+            newest[record.stage, place] = record
+    for (stage, place), record in newest.items():
+        found = rows.setdefault(_TABLES[stage], {})
+        if record.state == "done":
+            found.setdefault(place, {}).update(record.metrics)
+    with open_registry(rerun.repository.registry, create=True) as connection:
+        for table, of_table in rows.items():
+            replace_products(connection, rerun.name, table, of_table.values())
+
+
+def _derived(rerun: Rerun) -> list[str]:
+    """Derive the tables; return what to say if that can't be done, since all the rest is."""
+    try:
+        derive(rerun)
+    except RegistryError as error:
+        safe = f"the records are safe in {rerun.run_db}; the next start derives the tables"
+        return [f"error: {error}", safe]
+    return []

@@ -1,0 +1,1 @@
+"""Puts images on other pixels."""
