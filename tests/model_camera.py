@@ -225,7 +225,7 @@ def _found(
 
 def off_sky(exposure: Exposure, solution: Solution, ccds: Any = None) -> Floats:
     """Return by how much a solution is wrong all over the CCDs [mas], shape (n, 2)."""
-    grid = field_of_stars(4000, 1.2 * exposure.camera.reach * SCALE, seed=99)
+    grid = field_of_stars(1500, 1.2 * exposure.camera.reach * SCALE, seed=99)
     found = []
     for ccd in range(exposure.camera.ccds) if ccds is None else ccds:
         x, y = exposure.pixels(ccd, grid["ra"], grid["dec"])

@@ -53,8 +53,6 @@ def focal_plane(sky, noise=0.3, **changes):
         skies.append(CcdSky(ccd, mesh, cards(ccd, turned), **changes))
     return skies
 
-    return skies
-
 
 def smooth(u, v, ccd=0):
     return 2000 * (1 + 0.04 * u - 0.03 * v + 0.02 * u * v - 0.01 * u**2)

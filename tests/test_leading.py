@@ -41,11 +41,11 @@ class Wire:
         return [(to, message) for to, message in self.sent if isinstance(message, kind)]
 
 
-def leader(tasks, keep=False):
+def leader(tasks, **details):
     """Make a leader with one scatter, of which a member has the first task."""
     wire = Wire()
     made = Leading(wire, Member(), lambda executor, message: wire.told.append(message))
-    begin(made, tasks, keep=keep)
+    begin(made, tasks, **details)
     (scatter,) = made.scatters
     made.lent(Lend(lease=LeaseId(1), scatter=scatter, rank=MEMBER, quantum=0.1), 0.0)
     ((_, chunk),) = wire.of(RunTasks)
@@ -177,3 +177,13 @@ def test_caches_of_a_scatter_which_was_given_up_are_let_go_where_they_are():
     assert wire.of(Forget) == [(MEMBER, Forget(scope=chunk.scatter))]
     made.let_go((SCRIPT, 0, 0))
     assert len(wire.of(Forget)) == 1
+
+
+def test_the_mean_of_an_earlier_run_is_expected_until_this_one_knows_better():
+    made, _, chunk = leader(tasks=3, mean=8.0)
+    (led,) = made.scatters.values()
+    assert led.machine.expected(1) == 8.0
+    made.done(MEMBER, replace(outcome(chunk, b""), count=1, busy=8.0), 8.0)
+    made.abandon(SCRIPT, 1, 9.0)
+    begin(made, 3, mean=2.0)
+    assert [led.machine.expected(0) for led in made.scatters.values()][-1] == 8.0

@@ -51,11 +51,26 @@ class Arrivals:
         """Whether a file of this name can be a frame: FITS, not hidden as unfinished copies are."""
         return _FRAME.fullmatch(os.path.basename(path)) is not None
 
-    def seen(self, path: str, look: Look, now: float, *, closed: bool) -> None:
-        """Take in that a file looks like this, and whether it was just closed or renamed."""
-        file = self._files.setdefault(path, _File(look, now))
+    def seen(
+        self, path: str, look: Look, now: float, *, closed: bool = False, age: float = 0.0
+    ) -> None:
+        """Take in that a file looks like this.
+
+        Parameters
+        ----------
+        path, look
+            The file, and what it looks like.
+        now : float
+            The time [s].
+        closed : bool
+            Whether it was just closed or renamed.
+        age : float
+            How long ago it has changed, as far as that is known [s].
+        """
+        since = now - max(0.0, age)
+        file = self._files.setdefault(path, _File(look, since))
         if file.look != look:
-            file.look, file.since, file.closed = look, now, False
+            file.look, file.since, file.closed = look, since, False
         file.closed |= closed
 
     def gone(self, path: str) -> None:

@@ -115,11 +115,11 @@ def _frames(
     frames = find_frames(registry, where, [value for _, some in clauses for value in some])
     if not frames:
         raise CommandError(f"--kind {kind}: --id selects no {obstype} exposure")
-    cameras = sorted({frame.instrument for frame in frames})
-    if len(cameras) > 1:
+    names = sorted({frame.instrument for frame in frames})
+    if len(names) > 1:
         raise CommandError(
-            f"--kind {kind}: the exposures are of {' and '.join(cameras)}; take one of them, such "
-            f"as --id instrument={cameras[0]}"
+            f"--kind {kind}: the exposures are of {' and '.join(names)}; take one of them, such "
+            f"as --id instrument={names[0]}"
         )
     found: dict[tuple[str, int], list[RawFrame]] = {}
     for frame in frames:

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 from numpy.typing import NDArray
 
 from drivers.exposure import Exposure, Flags, Image
-from drivers.fits_layout import read_layout
+from drivers.fits_layout import open_fits, read_layout
 from drivers.frame_error import FrameError
 from drivers.registry import Calib
 
@@ -44,7 +43,7 @@ def read_calib(root: str, calib: Calib, shape: tuple[int, ...]) -> Image:
         with warnings.catch_warnings():
             # They don't name the file, and what matters of them is an error below.
             warnings.simplefilter("ignore", AstropyWarning)
-            with fits.open(path, memmap=False) as units:
+            with open_fits(path) as units:
                 data: Any = units[calib.hdu].data
     except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
         reason = str(error)

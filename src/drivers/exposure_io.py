@@ -16,7 +16,7 @@ from scipy.ndimage import binary_dilation
 from drivers.defects import mask_defects
 from drivers.exposure import Exposure, Image, bit
 from drivers.exposure_planes import apply_plane
-from drivers.fits_layout import read_layout
+from drivers.fits_layout import open_fits, read_layout
 from drivers.frame_error import FrameError
 from drivers.header_scan import merged_header
 from drivers.instrument_signature import remove_signature
@@ -117,7 +117,7 @@ def _read_image(
         with warnings.catch_warnings():
             # They don't name the file, and what matters of them is an error below.
             warnings.simplefilter("ignore", AstropyWarning)
-            with fits.open(path, memmap=False) as units:
+            with open_fits(path) as units:
                 data = units[hdu].data
                 header = merged_header(units[0].header, units[hdu].header)
                 header["EXTNAME"] = units[hdu].name

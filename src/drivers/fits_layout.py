@@ -11,10 +11,11 @@ import gzip
 import os
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from astropy.io import fits
 
@@ -51,6 +52,21 @@ class HduLayout:
         axis = "ZNAXIS" if compressed else "NAXIS"
         count = int(self.header.get(axis, 0))
         return tuple(int(self.header.get(f"{axis}{n}", 0)) for n in range(count, 0, -1))
+
+
+@contextmanager
+def open_fits(path: Path, **options: Any) -> Iterator[fits.HDUList]:
+    """Open a file for reading, once: astropy opens what it is given by name twice.
+
+    Parameters
+    ----------
+    path : Path
+        The file; may be compressed.
+    **options
+        Of `astropy.io.fits.open`.
+    """
+    with path.open("rb") as stream, fits.open(stream, memmap=False, **options) as units:
+        yield units
 
 
 def read_layout(path: Path) -> list[HduLayout]:

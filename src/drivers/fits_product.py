@@ -14,7 +14,7 @@ from astropy.utils.exceptions import AstropyWarning
 from numpy.typing import NDArray
 
 from drivers.exposure import MASK_PLANES, bit
-from drivers.fits_layout import read_layout
+from drivers.fits_layout import open_fits, read_layout
 from drivers.frame_error import FrameError
 from drivers.product import written
 
@@ -98,7 +98,7 @@ def read_units(path: Path, names: Sequence[str]) -> list[Array]:
     try:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always", AstropyWarning)
-            with fits.open(path, memmap=False, checksum=True) as units:
+            with open_fits(path, checksum=True) as units:
                 data = [units[name].data for name in names]
     except (OSError, ValueError, TypeError, KeyError, IndexError, EOFError) as error:
         raise FrameError(_reason(path, error)) from error

@@ -7,6 +7,7 @@ are on a local disk too, only less often: events can be lost.
 
 from __future__ import annotations
 
+import math
 import os
 import queue
 import time
@@ -99,12 +100,18 @@ class Following:
         end = time.monotonic() + timeout
         while True:
             self._look()
-            if complete := list(self._complete()):
+            if complete := list(self._complete(time.monotonic())):
                 return complete
             left = end - time.monotonic()
             if left <= 0:
                 return []
-            self._wait(min(left, 1.0))
+            self._wait(min(left, self._every, 1.0))
+
+    def rest(self) -> list[str]:
+        """Return, at the end, the files which are complete though they have not settled."""
+        self._next_look = 0.0
+        self._look()
+        return list(self._complete(math.inf))
 
     def unfinished(self) -> list[tuple[str, str]]:
         """Return the files which came and are not complete, and why."""
@@ -118,10 +125,18 @@ class Following:
                 self._note(*self._events.get_nowait())
 
     def _note(self, path: str, closed: bool) -> None:
+        if self._is_hidden(path):
+            return
         if os.path.isdir(path):
             self._next_look = 0.0  # files may have come with it, of which nobody tells
         elif look := look_at(path):
-            self._arrivals.seen(path, look, time.monotonic(), closed=closed)
+            age = time.time() - look.changed / 1e9
+            self._arrivals.seen(path, look, time.monotonic(), closed=closed, age=age)
+
+    def _is_hidden(self, path: str) -> bool:
+        """Whether a folder on the way to a file is hidden, below the one that is followed."""
+        below = (Path(path).relative_to(f) for f in self._folders if Path(path).is_relative_to(f))
+        return any(part.startswith(".") for way in below for part in way.parts)
 
     def _look(self) -> None:
         """Look through all folders, if it is time."""
@@ -132,8 +147,8 @@ class Following:
                 self._note(path, False)
         self._next_look = time.monotonic() + self._every
 
-    def _complete(self) -> Iterator[str]:
-        for path in self._arrivals.due(time.monotonic()):
+    def _complete(self, now: float) -> Iterator[str]:
+        for path in self._arrivals.due(now):
             # What it was like before it is read: what changes then is noticed.
             look = look_at(path)
             if look is None:

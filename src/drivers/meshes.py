@@ -35,7 +35,7 @@ def cell_middles(cell: int, length: int) -> Floats:
     """Return the pixel in the middle of each cell along an axis; the last one may be a part."""
     count = -(-length // cell)
     edges = np.minimum(np.arange(count + 1) * float(cell), length)
-    return (edges[:-1] + edges[1:] - 1) / 2
+    return np.asarray((edges[:-1] + edges[1:] - 1) / 2)
 
 
 def resample_mesh(

@@ -22,12 +22,13 @@ def take_as_they_come(intake: Intake, follow: Follow) -> None:
     Raises
     ------
     Drained
-        If the run is told to end while files are taken in, of which some are left.
+        If the run is told to end while files are taken in; what is left is taken next time.
     """
     with Following(follow.folders, poll=follow.poll) as following:
         complain(f"following {', '.join(map(str, follow.folders))}: {following.how}")
         while follow.left > 0 and not _told_to_end(intake):
             _take(intake, following.arrived(min(_LONGEST_WAIT, follow.left)))
+        _take(intake, following.rest())
         intake.outcome.problems += [
             (path, f"never became complete: {why}") for path, why in following.unfinished()
         ]

@@ -104,6 +104,11 @@ class Rerun:
         """Return the sky of a visit over the whole focal plane."""
         return self.folder / "calexp" / f"v{visit:07d}" / f"sky-{visit:07d}.fits"
 
+    def focal_plane(self, visit: int, sky: str, suffix: str) -> Path:
+        """Return an image of a whole visit; ``sky`` says what was done to its sky."""
+        name = f"focal-plane-{visit:07d}-{sky}.{suffix}"
+        return self.folder / "calexp" / f"v{visit:07d}" / name
+
     def mosaic(self, tract: int, band: str) -> Path:
         """Return the global solution of a tract in a filter."""
         return self.folder / "mosaic" / f"mosaic-{tract:05d}-{_safe(band)}.fits"

@@ -56,7 +56,7 @@ def require_configuration(rerun: Rerun, configuration: Mapping[str, Any]) -> Non
     CheckpointMismatch
         With what differs.
     """
-    stored = _stored_configuration(rerun)
+    stored = stored_configuration(rerun)
     if stored is None or stored == configuration:
         return
     old, new = _leaves(stored), _leaves(configuration)
@@ -82,7 +82,7 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return found
 
 
-def _stored_configuration(rerun: Rerun) -> dict[str, Any] | None:
+def stored_configuration(rerun: Rerun) -> dict[str, Any] | None:
     """Return the configuration of the database (docs/checkpoint.md), or None if it has none yet."""
     if not rerun.run_db.is_file():
         return None

@@ -34,7 +34,8 @@ def describe(plan: Plan, options: argparse.Namespace) -> Ending:
 
 def _data(plan: Plan, graph: Graph) -> Iterator[str]:
     for ccd, frame in plan.inputs.frames.items():
-        is_done = graph.state(ident(SINGLE_FRAME, *ccd)) is State.REUSED
+        node = ident(SINGLE_FRAME, *ccd)
+        is_done = node in graph and graph.state(node) is State.REUSED
         state = " (done already)" if is_done else ""
         yield f"{frame} filter={frame.filter} {frame.instrument} {frame.role} {frame.path}{state}"
     for (tract, column, row), bands in plan.inputs.patches.items():

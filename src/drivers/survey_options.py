@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from drivers.command import EXIT_CODES, add_limits
+from drivers.follow_options import add_follow
 
 _SELECTION = """\
 --id and --selectId take KEY=VALUE words. '^' separates alternatives, 'A..B' is an inclusive range,
@@ -57,6 +58,10 @@ def parser(command: Command) -> argparse.ArgumentParser:
     _add_what(made, command)
     _add_configuration(made)
     _add_how(made)
+    if "singleFrame" in command.stages:
+        add_follow(made)
+    else:
+        made.set_defaults(follow=[], until=None, follow_poll=False)
     add_limits(made)
     return made
 

@@ -56,19 +56,28 @@ def make_plan(command: Command, options: argparse.Namespace, open_files: ExitSta
     CommandError
         If it can't be carried out, with the reason.
     """
+    if command.by_visit and options.where:
+        raise CommandError("--where asks for what is only measured by the same task; leave it out")
     repository = open_repository(options.repo)
     own = [repository.configuration] if repository.configuration.is_file() else []
     config = load_configuration(SurveyConfig, [*own, *options.config_file], options.config)
     registry = open_files.enter_context(open_registry(repository.registry))
     cameras = cameras_in(repository.instruments)
     selections = _Selections(options, config.selection, cameras)
-    frames = selections.frames(registry)
-    inputs = selections.patches(find_inputs(frames, SkyMap(config.sky_map)))
+    skymap = SkyMap(config.sky_map)
+
+    def look() -> Inputs:
+        return selections.patches(find_inputs(selections.frames(registry), skymap))
+
+    inputs = look()
+    if not inputs.frames and not options.follow:
+        raise NothingSelected(f"--id selects nothing. {_available(registry)}")
     reference = _References(repository, config, open_files)
     return Plan(
         rerun=rerun_of(repository, options.rerun)[0],
         config=config,
         inputs=inputs,
+        look=look,
         modes=_modes(command, options),
         accepts=_accepts(options.where),
         calibs=_calibs(registry),
@@ -78,6 +87,7 @@ def make_plan(command: Command, options: argparse.Namespace, open_files: ExitSta
         cameras=cameras,
         scratch=options.scratch,
         by_visit=command.by_visit,
+        notes=selections.notes(registry),
     )
 
 
@@ -123,10 +133,7 @@ class _Selections:
         clauses = [condition([one for one in own if one] if all(own) else [])]
         clauses += [condition(self._of), self._usable]
         text = " AND ".join(f"({clause})" for clause, _ in clauses)
-        frames = find_frames(registry, text, [value for _, some in clauses for value in some])
-        if not frames:
-            raise NothingSelected(f"--id selects nothing. {_available(registry)}")
-        return frames
+        return find_frames(registry, text, [value for _, some in clauses for value in some])
 
     def notes(self, registry: sqlite3.Connection) -> tuple[str, ...]:
         """Say which terms of the selections match no frame."""

@@ -8,12 +8,13 @@ from contextlib import suppress
 from typing import Any
 
 from drivers.command import Ending, Stopped
+from drivers.follow_options import followed
 from drivers.frame_error import FrameError
 from drivers.graph.graph import Graph, State
 from drivers.graph.node import Failed, NodeId, Outcome
 from drivers.graph.running import run
 from drivers.planning.plan import Plan
-from drivers.planning.stages import NAMES, SINGLE_FRAME, STAGES, read_stages
+from drivers.planning.stages import NAMES, SINGLE_FRAME, STAGES, Mode, read_stages
 from drivers.planning.survey_graph import survey_graph
 from drivers.progress import shown
 from drivers.recall import Recall, Sources
@@ -21,6 +22,7 @@ from drivers.registry import RegistryError, open_registry
 from drivers.registry.products import Table, replace_products
 from drivers.repository import Rerun
 from drivers.standing import require_configuration
+from drivers.survey_night import process_as_they_come
 from drivers.survey_plan import rerun_of
 from drivers.survey_summary import Failure, notes_of, summarise
 from mpipool import Drained, MpipoolError, Pool, WorldLost, read_records
@@ -41,13 +43,18 @@ def carry_out(plan: Plan, options: argparse.Namespace) -> Ending:
     Stopped
         If the run was interrupted.
     """
+    follow = followed(options)
     graph = survey_graph(plan)
     running = _Running(plan, graph)
     try:
         recall = _recall(plan, options)
         with _open_pool(plan, options) as pool:
             derive(plan.rerun)
-            with shown(len(graph), plan.rerun.name, "tasks") as running.show:
+            if follow:
+                plan = process_as_they_come(plan, follow, pool, recall)
+                graph = survey_graph(plan)
+                running = _Running(plan, graph)
+            with shown(running.total, plan.rerun.name, "tasks") as running.show:
                 run(pool, graph, running.ended, recall=recall, fail_fast=options.fail_fast)
     except Drained as error:
         said = [*_derived(plan.rerun), f"drained ({error.reason}): {running}"]
@@ -67,7 +74,9 @@ class _Running:
     """What came of the nodes so far."""
 
     def __init__(self, plan: Plan, graph: Graph) -> None:
-        self._plan, self._graph = plan, graph
+        self._plan = plan
+        counts = graph.counts()
+        self.total = sum(sum(counts[stage].values()) for stage in counts if self._is_run(stage))
         self.failures: list[Failure] = []
         self.notes: list[tuple[NodeId, str]] = []
         self.show: Any = None
@@ -83,11 +92,14 @@ class _Running:
             self.failures.append((failed, FrameError(reason)))
         row = getattr(value, "row", None) or {}
         self.notes += [(node, note) for note in row.get("notes", ())]
-        self._done += not isinstance(outcome, Failed)
-        self.show(self._done, len(self.failures), len(self._graph))
+        self._done += self._is_run(node.stage) and not isinstance(outcome, Failed)
+        self.show(self._done, len(self.failures), self.total)
+
+    def _is_run(self, stage: str) -> bool:
+        return self._plan.modes.get(stage, Mode.RUN) is Mode.RUN
 
     def __str__(self) -> str:
-        known = f"{self._done} of {len(self._graph)} tasks are done; " if self._done else ""
+        known = f"{self._done} of {self.total} tasks are done; " if self._done else ""
         return f"{known}the same command goes on from there"
 
 

@@ -41,7 +41,7 @@ def summarise(
     """Return how much of each stage was done, what failed, and where it all is."""
     lines = [f"{'stage':<18} {'tasks':>7} {'done':>7} {'before':>7} {'failed':>7} {'nothing':>8}"]
     for name, states in counts.items():
-        if plan.modes[name] is not Mode.RUN and not states[State.DONE]:
+        if plan.modes[name] is not Mode.RUN and not (states[State.DONE] or states[State.REUSED]):
             continue
         total, empty = sum(states.values()), states[State.EMPTY]
         before, failed = states[State.REUSED], states[State.FAILED]
@@ -49,7 +49,7 @@ def summarise(
         lines.append(f"{name:<18} {total:>7} {done:>7} {before:>7} {failed:>7} {empty:>8}")
     for name, count in taken.items():
         lines.append(f"{name}: {count} taken from another run or configuration, as they are")
-    lines += _failed(plan, failures)
+    lines += list_failures(plan, failures)
     registry = plan.rerun.repository.registry
     lines.append(f"outputs: {plan.rerun.folder}; records: {plan.rerun.run_db}; tables: {registry}")
     return lines
@@ -70,7 +70,8 @@ def notes_of(notes: Iterable[tuple[NodeId, str]]) -> list[str]:
     return lines
 
 
-def _failed(plan: Plan, failures: Sequence[Failure]) -> list[str]:
+def list_failures(plan: Plan, failures: Sequence[Failure]) -> list[str]:
+    """Return how often each reason stands, and the first tasks with theirs."""
     if not failures:
         return []
     details = f"mpipool failed {plan.rerun.run_db}"

@@ -86,6 +86,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         die_with_parent(os.getppid())
         _require_script(arguments.script_fd)
     come_up = _below_supervisor(arguments)
+    # Before MPI_Init, in which it may be killed: whoever has adopted us then is no launcher.
+    launcher = Launcher(os.environ, _below_launcher(arguments))
     world = _world(arguments.local)
     come_up()
     if arguments.script_fd is not None:
@@ -96,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     inbox.catch(of_agent(takes_ctrl_c=not arguments.local or arguments.run is not None))
     if world[0].rank == BROKER:
         tell_launcher(BEGUN)
-    stop = serve(world, arguments, inbox)
+    stop = serve(world, arguments, inbox, launcher)
     _tell_traffic(world)
     _leave(world, stop)
 
@@ -195,6 +197,7 @@ def serve(
     world: Sequence[Transport],
     arguments: Arguments,
     inbox: Inbox,
+    launcher: Launcher,
     in_place: bool = False,
 ) -> Stop:
     """Serve the ranks of ``world`` which live in this process; return how the run ended.
@@ -207,12 +210,13 @@ def serve(
         As from the command line.
     inbox : Inbox
         The signals which this process is sent.
+    launcher : Launcher
+        What has started this rank.
     in_place : bool
         Whether this process is the user's own, whose other children are none of ours.
     """
     watch = Watch()
     agents: list[Agent] = []
-    launcher = Launcher(os.environ, _below_launcher(arguments, in_place))
     loop = Loop(agents, watch, launcher)
     spared: set[int] | None = None if in_place else set()
     preload = tuple(filter(None, arguments.preload.split(",")))
@@ -265,9 +269,9 @@ def _listen(agent: Agent, watch: Watch, inbox: Inbox) -> None:
     watch.add(inbox.fileno(), read)
 
 
-def _below_launcher(arguments: Arguments, in_place: bool) -> int:
+def _below_launcher(arguments: Arguments) -> int:
     """Return the process which the launcher has started: the script, a supervisor, or this one."""
-    between = arguments.supervised or (arguments.script_fd is not None and not in_place)
+    between = arguments.supervised or arguments.script_fd is not None
     return os.getppid() if between else os.getpid()
 
 

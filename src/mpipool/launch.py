@@ -206,6 +206,7 @@ def _mpi_is_initialized() -> bool:
 def _serve_in_place() -> Caller:
     """Serve in the processes which have MPI already; ranks other than 0 do not return."""
     from mpipool import agent_main
+    from mpipool.launcher import Launcher
     from mpipool.transport.mpi import MpiTransport
 
     ours, theirs = socketpair()
@@ -216,7 +217,8 @@ def _serve_in_place() -> Caller:
     arguments = agent_main.Arguments(preload=os.environ.get(PRELOAD, ""), script_fd=theirs.detach())
 
     def serve() -> None:
-        agent_main.serve([transport], arguments, inbox, in_place=True)
+        launcher = Launcher(os.environ, os.getpid())
+        agent_main.serve([transport], arguments, inbox, launcher, in_place=True)
         transport.close()
 
     if transport.rank:

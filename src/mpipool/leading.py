@@ -106,7 +106,8 @@ class Leading:
         entry = self._member.entry(opening.lease, owner)
         path = (*entry.path, scatter) if entry else (scatter,)
         # Single calls may be anything: the last ones say nothing.
-        mean = None if opening.watched else self._means.of(opening.digest)
+        known = self._means.of(opening.digest) or opening.mean or None
+        mean = None if opening.watched else known
         machine = Scatter(opening.retries, mixed=opening.watched, mean=mean)
         led = Led(scatter, path, owner, entry, opening, machine)
         self.scatters[scatter] = led

@@ -110,9 +110,12 @@ def run(
     resumed = resume(caller, digests, identities, limited=wanted.needs.memory > 0)
     call.prefixes = resumed.prefixes
     call.memories = resumed.memories if any(resumed.memories) else ()
+    call.mean = resumed.mean
     if call.cost:
         of_all = call.cost
         call.cost = lambda index, item: of_all(resumed.waiting[index], item)
+    elif any(seconds >= 0 for seconds in resumed.seconds):
+        call.cost = lambda index, item: resumed.seconds[index]
     waiting = [every[index] for index in resumed.waiting]
     return _run(caller, call, waiting, wanted, summary, resumed)
 

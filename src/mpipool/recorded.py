@@ -1,7 +1,7 @@
 """What a run has done, for another one that goes on from there: its results, read and unpickled.
 
-Unlike `checkpoint.reading`, which anybody may do, this trusts what the database holds as `Pool` does: it is
-refused if somebody outside of the trusted set could have written it.
+Unlike `checkpoint.reading`, which anybody may do, this trusts what the database holds as `Pool`
+does: it is refused if somebody outside of the trusted set could have written it.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ class RecordedRun:
             result, check, file, outputs = found.fetchone()
         require_sound_result(row, result, check)
         folder = os.path.dirname(self.path)
-        if not all(os.path.isfile(os.path.join(folder, path)) for path in json.loads(outputs)):
+        made = json.loads(outputs or "[]")
+        if not all(os.path.isfile(os.path.join(folder, path)) for path in made):
             raise KeyError(f"{self.path}: an output of {stage} {dict(key)} is gone")
         if file:
             result = read_result(results_folder(self.path), file, self._trust)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any, Final
 
 from mpipool import keys
@@ -34,6 +35,10 @@ class Resumed:
     """Their keys, as they are sent with them."""
     memories: list[int] = field(default_factory=list)
     """How many MiB they are known to need; 0 where nothing is known."""
+    seconds: list[float] = field(default_factory=list)
+    """How long they took, or at least take; -1 where no more is known than ``mean``."""
+    mean: float = 0.0
+    """How long those which are done took; 0 if none is."""
 
     def merged_with(self, values: list[Any]) -> list[Any]:
         """Put what was done before and what was run now in the order of the items."""
@@ -77,6 +82,7 @@ def resume(
         known, results = caller.ask("find", digests=[digest.hex() for digest in digests])
     pickled = iter(results)
     reopened = []
+    resumed.mean = _mean(known)
     for index, found in enumerate(known):
         result = next(pickled) if found else b""
         if found and found["state"] == "done":
@@ -88,6 +94,7 @@ def resume(
         resumed.waiting.append(index)
         resumed.prefixes.append(key_prefix(digests[index], identities[index], attempts))
         resumed.memories.append(_learnt(found, limited) if found else 0)
+        resumed.seconds.append(_least(found, resumed.mean) if found else -1.0)
     if reopened:
         caller.ask("reopen", digests=reopened)
     return resumed
@@ -99,6 +106,19 @@ def _learnt(found: dict[str, Any], limited: bool) -> int:
     if found["error"] in _LACKING:
         return rounded(AGAIN * peak)
     return rounded(peak) if limited and found["state"] == "done" else 0
+
+
+def _mean(known: Iterable[dict[str, Any] | None]) -> float:
+    took = [found["seconds"] for found in known if found and found["state"] == "done"]
+    return fmean(took) if took else 0.0
+
+
+def _least(found: dict[str, Any], mean: float) -> float:
+    """Return how long a task takes at least, if its last attempt has shown more than others did."""
+    if found["state"] == "done":
+        return float(found["seconds"])
+    lasted = found["seconds"] if found["state"] == "interrupted" else 0.0
+    return float(lasted) if lasted > mean else -1.0
 
 
 def _is_whole(found: dict[str, Any], folder: str) -> bool:

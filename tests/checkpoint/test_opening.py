@@ -119,6 +119,14 @@ def test_damage_is_refused_and_leaves_no_lock(made):
     assert query(made, "SELECT count(*) FROM lock") == [(0,)]
 
 
+def test_damage_which_can_not_be_quoted_is_refused_too(made):
+    """In SQLite's sentence stands what is no text, of which Python can make no error."""
+    with open(made, "r+b") as file:
+        file.seek(file.read().index(b"CREATE VIEW record"))
+        file.write(b"CREATE \x8eIEW")
+    assert 'it is damaged (malformed database schema (record) - near "\ufffdIEW"' in refusal(made)
+
+
 def test_an_empty_file_is_a_new_database(path):
     os.close(os.open(path, os.O_CREAT, 0o600))
     opened(path).close("done")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import warnings
+from concurrent import futures
 from types import SimpleNamespace
 
 import pytest
 
 import mpipool
-from drivers import process_ccd as process_ccd_module
+from drivers import recall, standing, survey_description, survey_run
 from drivers.simulator.survey import Survey
 from drivers.simulator.writing import make_survey
+from drivers.stages import single_frame as single_frame_stage
 
 SURVEY = Survey(
     visits=2, ccds=2, height=400, width=300, stars=150, galaxies=50, seed=3, calibs=1
@@ -41,16 +43,20 @@ def _warnings_are_errors_of_ours():
 class SerialPool:
     """Does what `mpipool.Pool` does, here and now; its records live in `databases`."""
 
+    size = 0  # so one call is out at a time
     databases: dict[str, dict] = {}  # noqa: RUF012 - reset by the fixture
     calls: list = []  # noqa: RUF012
     opened: list = []  # noqa: RUF012
 
-    def __init__(self, checkpoint=None, config=None, take_over=False, group=""):
+    def __init__(
+        self, checkpoint=None, config=None, take_over=False, group="", clobber_config=False
+    ):
         self.opened.append((take_over, group))
         self.path = str(checkpoint) if checkpoint else None
         stored = self.databases.setdefault(self.path, {"config": config, "records": {}})
-        if stored["config"] != config:
+        if stored["config"] != config and not clobber_config:
             raise mpipool.CheckpointMismatch(self.path, "it was made with another configuration")
+        stored["config"] = config
         if checkpoint:
             checkpoint.touch()
 
@@ -60,45 +66,81 @@ class SerialPool:
     def __exit__(self, *error):
         return None
 
-    def map(self, function, items, *, progress, key=None, errors, **options):
+    def map(self, function, items, *, progress, errors, **options):
         assert errors == "return"
-        records = self.databases[self.path]["records"]
-        self.last_map = SimpleNamespace(reused=0, wall=1.0, utilisation=0.5)
-        results = []
-        for item in items:
-            data_id = tuple(key(item).items()) if key else None
-            known = records.get(data_id)
-            if known and known.state == "done" and all(map(os.path.exists, known.outputs)):
-                self.last_map.reused += 1
-                results.append(records[data_id].result)
-                continue
-            results.append(self._call(function, item, dict(data_id or ()), records))
+        assert "key" not in options
+        results = [self._call(function, item)[0] for item in items]
         failed = sum(isinstance(result, Exception) for result in results)
         progress(len(results) - failed, failed, len(results))
         return results
 
-    def _call(self, function, item, key_of, records):
+    def submit(self, function, job, *, stage, key, **options):
+        known = self.recorded(stage=stage, key=key)
+        if known is not None:
+            return known
+        result, metrics = self._call(function, job)
+        records = self.databases[self.path]["records"]
+        place = (stage, *key.items())
+        # The newest is the last.
+        records.pop(place, None)
+        outputs = [os.path.join(job.root, name) for name in (job.image, job.catalog)]
+        records[place] = SimpleNamespace(
+            state="failed" if isinstance(result, Exception) else "done",
+            stage=stage, metrics=metrics, result=result, data_id=key, started=0.0, finished=1.0,
+            peak_memory=1, outputs=outputs,
+        )  # fmt: skip
+        return settled(result)
+
+    def recorded(self, *, stage, key):
+        known = self.databases[self.path]["records"].get((stage, *key.items()))
+        if known and known.state == "done" and all(map(os.path.exists, known.outputs)):
+            return settled(known.result, reused=True)
+        return None
+
+    def _call(self, function, item):
         self.calls.append(item)
         metrics = {}
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(process_ccd_module, "record", lambda **row: metrics.update(row))
+            patch.setattr(single_frame_stage, "record", lambda **row: metrics.update(row))
             try:
-                result, state = function(item), "done"
+                return function(item), metrics
             except Exception as error:
-                result, state = error, "failed"
-        if key_of:
-            data_id = tuple(key_of.items())
-            # The newest is the last.
-            records.pop(data_id, None)
-            outputs = [os.path.join(item.root, name) for name in (item.image, item.catalog)]
-            records[data_id] = SimpleNamespace(
-                state=state, metrics=metrics, result=result, data_id=key_of, outputs=outputs
-            )
-        return result
+                return error, metrics
 
     @classmethod
-    def read_records(cls, path, stage):
-        return list(cls.databases.get(str(path), {"records": {}})["records"].values())
+    def read_records(cls, path, stage=None, state=None):
+        records = cls.databases.get(str(path), {"records": {}})["records"].values()
+        return [record for record in records if state in (None, record.state)]
+
+
+class SerialRun:
+    """Does what `mpipool.RecordedRun` does, with the records of `SerialPool`."""
+
+    def __init__(self, path, group=""):
+        self._pool = SerialPool.__new__(SerialPool)
+        self._pool.path = str(path)
+
+    def result(self, stage, key):
+        known = self._pool.recorded(stage=stage, key=key)
+        if known is None:
+            raise KeyError(key)
+        return known.result()
+
+
+class Settled(futures.Future):
+    """A future which is over."""
+
+    reused = False
+
+
+def settled(result, reused=False):
+    future = Settled()
+    future.reused = reused
+    if isinstance(result, Exception):
+        future.set_exception(result)
+    else:
+        future.set_result(result)
+    return future
 
 
 @pytest.fixture
@@ -107,8 +149,16 @@ def pool(monkeypatch):
     monkeypatch.setattr(SerialPool, "calls", [])
     monkeypatch.setattr(SerialPool, "opened", [])
     monkeypatch.setattr(mpipool, "Pool", SerialPool)
-    monkeypatch.setattr(mpipool, "read_records", SerialPool.read_records)
+    monkeypatch.setattr(survey_run, "Pool", SerialPool)
+    monkeypatch.setattr(standing, "RecordedRun", SerialRun)
+    monkeypatch.setattr(standing, "stored_configuration", stored_configuration)
+    for module in (recall, survey_run, survey_description):
+        monkeypatch.setattr(module, "read_records", SerialPool.read_records)
     return SerialPool
+
+
+def stored_configuration(rerun):
+    return SerialPool.databases.get(str(rerun.run_db), {}).get("config")
 
 
 @pytest.fixture

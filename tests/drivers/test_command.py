@@ -2,29 +2,42 @@
 
 import errno
 import os
+import re
 import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import mpipool
-from drivers import ingest, product, registry, repository, single_frame
+from drivers import ingest, product, repository, survey_plan, survey_run
 from drivers.command import Ending, carry_out
+from drivers.graph.node import NodeId
 from drivers.single_frame import main
+from drivers.survey_summary import list_failures, notes_of
+
+
+def after_three(pool, error):
+    """Return what submits three calls, and then raises."""
+    submit, calls = pool.submit, []
+
+    def stopping(self, *arguments, **options):
+        if len(calls) == 3:
+            raise error
+        calls.append(arguments)
+        return submit(self, *arguments, **options)
+
+    return stopping
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), mpipool.WorldLost("the agent went away")])
-def test_a_stopped_run_says_how_far_it_was(repo, monkeypatch, capsys, error):
-    def stopped(self, function, items, *, progress, **options):
-        progress(3, 1, 4)
-        raise error
-
-    monkeypatch.setattr(mpipool.Pool, "map", stopped)
+def test_a_stopped_run_says_how_far_it_was(repo, pool, monkeypatch, capsys, error):
+    monkeypatch.setattr(pool, "submit", after_three(pool, error))
     assert main([str(repo), "--rerun", "a"]) == 130
     said = capsys.readouterr().err.splitlines()
-    assert said[-1] == "stopped: 3 of 4 CCDs are done; the same command goes on from there"
+    assert said[-1] == "stopped: 3 of 4 tasks are done; the same command goes on from there"
 
 
 def test_a_stopped_ingest_says_that_nothing_was_ingested(
@@ -41,21 +54,19 @@ def test_a_stopped_ingest_says_that_nothing_was_ingested(
 
 @pytest.mark.parametrize("code", [75, 1])
 def test_a_drained_run_brings_the_table_up_to_date_and_says_how_far_it_was(
-    repo, monkeypatch, capsys, code
+    repo, pool, monkeypatch, capsys, code
 ):
-    def drained(self, function, items, *, progress, **options):
-        progress(3, 1, 4)
-        raise mpipool.Drained("singleFrame", "SIGUSR1", 3, 0, 1, code)
-
     calls = []
-    monkeypatch.setattr(mpipool.Pool, "map", drained)
-    monkeypatch.setattr(registry, "replace_calexps", lambda *arguments: calls.append(arguments))
+    error = mpipool.Drained("singleFrame", "SIGUSR1", 3, 0, 1, code)
+    monkeypatch.setattr(pool, "submit", after_three(pool, error))
+    monkeypatch.setattr(survey_run, "replace_products", lambda *arguments: calls.append(arguments))
     assert main([str(repo), "--rerun", "a"]) == code
     said = capsys.readouterr().err.splitlines()
     assert said[-1] == (
-        "drained (SIGUSR1): 3 of 4 CCDs are done; the same command goes on from there"
+        "drained (SIGUSR1): 3 of 4 tasks are done; the same command goes on from there"
     )
-    assert len(calls) == 2
+    ((_, rerun, table, rows),) = calls
+    assert (rerun, table, len(rows)) == ("a", "calexp", 3)
 
 
 def test_a_drained_ingest_can_go_on(tmp_path, frames, pool, monkeypatch, capsys):
@@ -69,10 +80,10 @@ def test_a_drained_ingest_can_go_on(tmp_path, frames, pool, monkeypatch, capsys)
 
 
 def test_it_can_be_stopped_while_it_imports(monkeypatch, capsys):
-    def interrupted(options):
+    def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(single_frame, "make_plan", interrupted)
+    monkeypatch.setattr(survey_plan, "make_plan", interrupted)
     assert main(["repo", "--rerun", "a"]) == 130
     assert capsys.readouterr().err == "stopped before anything was begun\n"
 
@@ -80,22 +91,19 @@ def test_it_can_be_stopped_while_it_imports(monkeypatch, capsys):
 def test_a_registry_that_can_not_be_written_at_the_end_comes_after_the_summary(
     repo, monkeypatch, capsys
 ):
-    replace, calls = registry.replace_calexps, []
-
     def locked(*arguments):
-        calls.append(arguments)
-        if len(calls) == 2:
-            raise sqlite3.OperationalError("database is locked")
-        return replace(*arguments)
+        raise sqlite3.OperationalError("database is locked")
 
-    monkeypatch.setattr(registry, "replace_calexps", locked)
+    with_the_registry = survey_run.replace_products
+    monkeypatch.setattr(survey_run, "replace_products", locked)
     assert main([str(repo), "--rerun", "a"]) == 1
     said = capsys.readouterr()
-    assert "4 CCDs: 4 done" in said.out
+    assert re.search(r"^singleFrame +4 +4 ", said.out, re.MULTILINE)
     assert "error: " in said.err
     assert "database is locked" in said.err
-    safe = f"the records are safe in {repo / 'rerun/a/run.db'}; the next start derives the table"
+    safe = f"the records are safe in {repo / 'rerun/a/run.db'}; the next start derives the tables"
     assert said.err.splitlines()[-1] == safe
+    monkeypatch.setattr(survey_run, "replace_products", with_the_registry)
     assert main([str(repo), "--rerun", "a"]) == 0
 
 
@@ -135,11 +143,11 @@ def test_take_over_and_group_are_passed_on(repo, pool):
     assert pool.opened == [(True, ""), (False, "survey"), (False, "")]
 
 
-def test_a_refused_database_leaves_no_empty_folder(repo, monkeypatch, capsys):
+def test_a_refused_database_leaves_no_empty_folder(repo, pool, monkeypatch, capsys):
     def refused(self, *arguments, **options):
         raise mpipool.CheckpointLocked("run.db", "somebody holds it")
 
-    monkeypatch.setattr(mpipool.Pool, "__init__", refused)
+    monkeypatch.setattr(pool, "__init__", refused)
     (repo / "rerun").mkdir()
     assert main([str(repo), "--rerun", "me/first"]) == 2
     assert list((repo / "rerun").iterdir()) == []
@@ -182,40 +190,32 @@ def test_a_read_only_file_system_is_called_so(repo, monkeypatch, capsys):
     assert f"the file system of {repo} is read-only" in capsys.readouterr().err
 
 
-def test_the_summary_of_many_failures_is_short(repo, tmp_path, capsys):
-    from drivers.summary import list_failures
-
-    class Frame:
-        def __init__(self, ccd):
-            self.path, self.ccd = f"/raw/{ccd}.fits", ccd
-
-        def __str__(self):
-            return f"visit=1 ccd={self.ccd}"
-
-    class Rerun:
-        run_db = Path("run.db")
-
+def test_the_summary_of_many_failures_is_short():
+    plan = SimpleNamespace(rerun=SimpleNamespace(run_db=Path("run.db")), root="/repo")
     failures = [
-        (Frame(n), ValueError(f"/raw/{n}.fits: is truncated: {n} bytes\nmore")) for n in range(30)
+        (NodeId("singleFrame", (1, n)), ValueError(f"/repo/raw/{n}.fits: is truncated: {n}\nmore"))
+        for n in range(30)
     ]
-    failures += [(Frame(99), ValueError("something else"))]
-    lines = list_failures(Rerun(), failures)
+    failures += [(NodeId("coadd", (9, 1, 2, "g")), ValueError("something else"))]
+    lines = list_failures(plan, failures)
     assert lines[:3] == [
         "failed (31); details: mpipool failed run.db",
-        "  30 x is truncated: 0 bytes",
+        "  30 x raw/0.fits: is truncated: 0",
         "  1 x something else",
     ]
-    assert lines[3] == "  visit=1 ccd=0: /raw/0.fits: is truncated: 0 bytes"
+    assert lines[3] == "  singleFrame visit=1 ccd=0: /repo/raw/0.fits: is truncated: 0"
     assert len(lines) == 14
     assert lines[-1] == "  … and 21 more: mpipool failed run.db"
+    assert list_failures(plan, failures[30:])[1] == (
+        "  coadd tract=9 patch=1,2 filter=g: something else"
+    )
 
 
-def test_notes_name_the_first_ccds():
-    from drivers.summary import list_notes
-
-    rows = [{"visit": 101, "ccd": 3, "notes": ["dim", "odd"]}]
-    rows += [{"visit": 102, "ccd": n, "notes": ["dim"]} for n in range(4)]
-    assert list_notes(rows) == [
-        "note (5 x, visit 101 ccd 3, visit 102 ccd 0, visit 102 ccd 1, …): dim",
-        "note (1 x, visit 101 ccd 3): odd",
+def test_notes_name_the_first_tasks():
+    notes = [(NodeId("singleFrame", (101, 3)), "dim"), (NodeId("singleFrame", (101, 3)), "odd")]
+    notes += [(NodeId("singleFrame", (102, n)), "dim") for n in range(4)]
+    first = "singleFrame visit=101 ccd=3, singleFrame visit=102 ccd=0, singleFrame visit=102 ccd=1"
+    assert notes_of(notes) == [
+        f"note (5 x, {first}, …): dim",
+        "note (1 x, singleFrame visit=101 ccd=3): odd",
     ]

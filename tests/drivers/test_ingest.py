@@ -244,7 +244,9 @@ def test_folders_are_skipped_and_patterns_without_a_file_are_named(
     tmp_path, survey_folder, frames, pool, capsys
 ):
     repo = str(tmp_path / "repo")
-    assert main([repo, str(survey_folder / "*")]) == 0  # the folder with the calibration frames is among them
+    assert (
+        main([repo, str(survey_folder / "*")]) == 0
+    )  # the folder with the calibration frames is among them
     assert "4 files: 4 images ingested" in (said := capsys.readouterr().out)
     assert "1 folder skipped" in said
     assert main([repo, str(tmp_path / "no*.fits"), str(frames[0])]) == 1

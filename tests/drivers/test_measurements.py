@@ -1,11 +1,14 @@
 """What is measured on simulated frames is what was simulated."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from drivers.configuration import Configuration
+from drivers.configuration import SingleFrameConfig
+from drivers.exposure_io import read_exposure
 from drivers.header_scan import scan_file
-from drivers.process_ccd import measure
+from drivers.reduction import reduce_ccd
 from drivers.simulator.focal_plane import detectors
 from drivers.simulator.light import fluxes, near
 from drivers.simulator.optics import header_wcs
@@ -16,7 +19,18 @@ from drivers.simulator.visits import visits
 from drivers.simulator.writing import make_survey
 from drivers.sky_position import make_wcs, pixel_scale, sky_corners
 
-CONFIGURATION = Configuration()
+
+def measure(frame):
+    """Process a frame as far as it goes without a reference catalogue."""
+    exposure = read_exposure(frame, overscan_order=1)
+    reduced = reduce_ccd(exposure, {}, frame.exptime, SingleFrameConfig())
+    return SimpleNamespace(
+        exposure=exposure,
+        sky=reduced.sky,
+        sources=reduced.measured.sources,
+        seeing=reduced.measured.seeing,
+        wcs=make_wcs(exposure.wcs),
+    )
 
 
 @pytest.fixture(scope="module", params=[0, 1, 2, 3])
@@ -30,7 +44,7 @@ def ccd(request, tmp_path_factory):
     )  # fmt: skip
     paths = make_survey(survey, tmp_path_factory.mktemp("dense"))
     frame = scan_file(str(paths[request.param])).frames[0]
-    return survey, visits(survey)[request.param], measure(frame, CONFIGURATION)
+    return survey, visits(survey)[request.param], measure(frame)
 
 
 def enclosed(survey, visit, radius):

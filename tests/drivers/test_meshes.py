@@ -1,6 +1,6 @@
 import numpy as np
 
-from drivers.meshes import expand_mesh
+from drivers.meshes import expand_mesh, resample_mesh
 
 
 def test_a_plane_is_a_plane_up_to_the_edges():
@@ -34,3 +34,17 @@ def test_something_smooth_is_met_between_the_middles():
 
 def test_one_cell_is_flat():
     assert (expand_mesh(np.full((1, 1), 7, np.float32), 64, (30, 40)) == 7).all()
+
+
+def test_a_mesh_is_given_in_cells_of_another_size():
+    y, x = np.mgrid[:300, :130]
+    plane = 5 + 0.01 * x - 0.02 * y
+
+    def mesh(cell):
+        rows, columns = range(0, 300, cell), range(0, 130, cell)
+        values = [[plane[r : r + cell, c : c + cell].mean() for c in columns] for r in rows]
+        return np.array(values, np.float32)
+
+    assert np.abs(resample_mesh(mesh(64), 64, plane.shape, 32) - mesh(32)).max() < 1e-4
+    assert np.abs(resample_mesh(mesh(32), 32, plane.shape, 64) - mesh(64)).max() < 1e-4
+    assert np.array_equal(resample_mesh(mesh(64), 64, plane.shape, 64), mesh(64))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -14,7 +15,7 @@ from astropy.io import fits
 
 import mpipool
 from drivers import single_frame
-from drivers.registry import open_registry, replace_calexps
+from drivers.registry import open_registry, replace_products
 from drivers.single_frame import main
 
 SOURCE = Path(single_frame.__file__).parents[1]
@@ -30,6 +31,14 @@ def calexps(repo):
         connection.close()
 
 
+def counted(said):
+    """Return what the summary says of the single frames."""
+    lines = said.splitlines()
+    heads = next(line for line in lines if line.startswith("stage ")).split()
+    words = next(line for line in lines if line.startswith("singleFrame ")).split()
+    return {head: int(word) for head, word in zip(heads[1:], words[1:], strict=True)}
+
+
 def files(folder):
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
@@ -43,8 +52,9 @@ def test_every_selected_ccd_gets_an_image_a_catalogue_and_a_row(repo, capsys):
     ]
     for row in rows:
         with fits.open(repo / row["image"]) as units:
-            assert [unit.name for unit in units] == ["PRIMARY", "IMAGE", "MASK", "VARIANCE"]
-            assert {unit.shape for unit in units[1:]} == {(400, 300)}
+            names = [unit.name for unit in units]
+            assert names[:5] == ["PRIMARY", "IMAGE", "MASK", "VARIANCE", "SKY"]
+            assert {unit.shape for unit in units[1:4]} == {(400, 300)}
             assert units[0].header["SEEING"] == pytest.approx(row["seeing"])
             header = units["IMAGE"].header
             assert {key: header[key] for key in json.loads(row["wcs"])} == json.loads(row["wcs"])
@@ -53,8 +63,8 @@ def test_every_selected_ccd_gets_an_image_a_catalogue_and_a_row(repo, capsys):
         assert row["image"].startswith("rerun/me/first/calexp/")
         assert row["dec0"] < row["dec2"]
     said = capsys.readouterr().out
-    assert "2 CCDs: 2 done (0 of them before), 0 failed" in said
-    assert str(repo / "rerun/me/first/calexp") in said
+    assert counted(said) == {"tasks": 2, "done": 2, "before": 0, "failed": 0, "nothing": 0}
+    assert f"outputs: {repo / 'rerun/me/first'}; " in said
 
 
 def test_the_same_command_again_redoes_nothing(repo, pool, capsys):
@@ -62,24 +72,26 @@ def test_the_same_command_again_redoes_nothing(repo, pool, capsys):
     assert main(command) == 0
     before = calexps(repo)
     pool.calls.clear()
+    capsys.readouterr()
     assert main(command) == 0
     assert pool.calls == []
     assert calexps(repo) == before
-    assert "4 CCDs: 4 done (4 of them before)" in capsys.readouterr().out
+    said = counted(capsys.readouterr().out)
+    assert (said["done"], said["before"]) == (4, 4)
 
 
-def test_the_table_is_brought_up_to_date_before_anything_is_run(repo, monkeypatch):
+def test_the_table_is_brought_up_to_date_before_anything_is_run(repo, pool, monkeypatch):
     assert main([str(repo), "--rerun", "a", "--id", "visit=100"]) == 0
     # As if an earlier run had been killed between its records and the registry.
     with open_registry(repo / "registry.sqlite", create=True) as connection:
-        replace_calexps(connection, "a", [])
+        replace_products(connection, "a", "calexp", [])
     seen = []
 
     def interrupted(self, *arguments, **options):
         seen.append(len(calexps(repo)))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(mpipool.Pool, "map", interrupted)
+    monkeypatch.setattr(pool, "submit", interrupted)
     assert main([str(repo), "--rerun", "a", "--id", "visit=101"]) == 130
     assert seen == [2]
 
@@ -108,10 +120,10 @@ def test_one_ccd_that_fails_is_named_and_the_others_are_done(tmp_path, frames, p
         file.truncate(100_000)
     assert main([str(repo), "--rerun", "a"]) == 1
     said = capsys.readouterr().out
-    assert "4 CCDs: 3 done (0 of them before), 1 failed" in said
+    assert (counted(said)["done"], counted(said)["failed"]) == (3, 1)
     assert f"mpipool failed {repo / 'rerun/a/run.db'}" in said
     reason = "has changed since it was ingested and is truncated: the data of HDU 0 should be"
-    assert f"  visit=100 ccd=1: {copies[1]}: {reason}" in said
+    assert f"  singleFrame visit=100 ccd=1: {copies[1]}: {reason}" in said
     assert len(calexps(repo)) == 3
     # Repaired, the same command does this one only.
     shutil.copy(frames[1], raw)
@@ -127,13 +139,16 @@ def test_a_dry_run_says_what_would_be_done_and_changes_nothing(repo, pool, capsy
     before = files(repo)
     capsys.readouterr()
     pool.calls.clear()
-    assert main([str(repo), "--rerun", "a", "--id", "visit=100", "--dry-run"]) == 0
-    assert main([str(repo), "--rerun", "new", "--dry-run"]) == 0
-    said = capsys.readouterr().out
-    assert "visit=100 ccd=0 filter=g SimCam" in said
-    assert "(done already)" in next(line for line in said.splitlines() if "ccd=0" in line)
-    assert "2 CCDs selected, 1 done already; nothing was changed" in said
-    assert "4 CCDs selected, 0 done already; nothing was changed" in said
+    for words, tasks, done in ((["a", "--id", "visit=100"], 2, 1), (["new"], 4, 0)):
+        assert main([str(repo), "--dry-run", "--rerun", *words]) == 0
+        said = capsys.readouterr().out
+        assert re.search(rf"^singleFrame +{tasks} +{done} ", said, re.MULTILINE)
+        assert "nothing was changed" in said
+    assert main([str(repo), "--show", "data", "--rerun", "a", "--id", "visit=100"]) == 0
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith("visit=100 ccd=0 filter=g SimCam")
+    assert first.endswith(" (done already)")
+    assert not second.endswith(" (done already)")
     assert pool.calls == []
     assert files(repo) == before
 
@@ -145,11 +160,13 @@ def test_a_dry_run_says_what_would_be_done_and_changes_nothing(repo, pool, capsy
         (["--id", "visit=100", "filter=r"], "--id selects nothing"),
         (["--id", "visit"], "not of the form"),
         (["--id", "night=3"], "there is no 'night'"),
-        (["--config", "nonsense=1"], "--config 'nonsense=1'"),
-        (["--config", "detect_threshold=x"], "is a number from 0.5 to 1000, not 'x'"),
-        (["--config", "detect_threshold=-3"], "is a number from 0.5 to 1000, not '-3'"),
-        (["--config", "detect_pixels=1.5"], "is a whole number from 1 to 10000, not '1.5'"),
-        (["--config", "apertures=3,x"], "is numbers from 0.5 to 100, separated by commas, not"),
+        (["--config", "nonsense=1"], "nonsense: there is no such field"),
+        (["-c", "singleFrame.sky.cell=1"], "singleFrame.sky.cell: Input should be greater than"),
+        (["--selectId", "patch=1,2"], "--selectId 'patch=1,2': there is no 'patch'"),
+        (["--where", "seeing <"], "--where"),
+        (["--id", "tract=1"], "--id selects no patch. There are tract="),
+        (["--reuse-outputs-from", "warps"], "the stages are singleFrame, exposure"),
+        (["--rerun", "none:a"], "there is no rerun none"),
         (["--id", "filter=g..r"], "text has no ranges"),
         (["--rerun", "../out"], "is not a name"),
         (["--rerun", "/abs"], "is not a name"),
@@ -193,15 +210,21 @@ def test_a_repository_that_does_not_exist_is_a_sentence(tmp_path, pool, capsys):
 def test_a_database_of_another_configuration_is_a_sentence_and_stays(repo, capsys):
     assert main([str(repo), "--rerun", "a", "--id", "ccd=0"]) == 0
     before = files(repo)
-    assert main([str(repo), "--rerun", "a", "--config", "detect_threshold=8"]) == 2
-    assert "another configuration" in capsys.readouterr().err
+    capsys.readouterr()
+    assert main([str(repo), "--rerun", "a", "-c", "singleFrame.sky.cell=64"]) == 2
+    said = capsys.readouterr().err
+    assert "another configuration" in said
+    assert "singleFrame.sky.cell: 128 → 64" in said
+    assert "--clobber-config goes on all the same" in said
+    assert main([str(repo), "--rerun", "a", "-c", "singleFrame.sky.cell=64", "--dry-run"]) == 2
+    assert capsys.readouterr().err == said
     assert files(repo) == before
 
 
 def test_a_configuration_changes_what_is_found(repo):
     main([str(repo), "--rerun", "a", "--id", "visit=100", "ccd=0"])
-    main([str(repo), "--rerun", "b", "--id", "visit=100", "ccd=0", "--config",
-          "detect_threshold=50", "apertures=2,4"])  # fmt: skip
+    words = ["singleFrame.detection.threshold=50", "singleFrame.photometry.apertures=2,4"]
+    main([str(repo), "--rerun", "b", "--id", "visit=100", "ccd=0", "--config", *words])
     few, many = calexps(repo)[1], calexps(repo)[0]
     assert few["n_sources"] < many["n_sources"] / 2
     with fits.open(repo / few["catalog"]) as units:
@@ -209,35 +232,43 @@ def test_a_configuration_changes_what_is_found(repo):
         assert units["SOURCES"].header["APRAD2"] == 4
 
 
-def test_the_pool_is_told_what_a_task_is(repo, monkeypatch):
-    told = {}
+def test_the_pool_is_told_what_a_task_is(repo, pool, monkeypatch):
+    told = []
 
-    def spy(self, function, items, **options):
-        told.update(options, keys=[options["key"](item) for item in items])
+    def spy(self, function, job, **options):
+        told.append(options)
         raise mpipool.MpipoolError("enough")
 
-    monkeypatch.setattr(mpipool.Pool, "map", spy)
+    monkeypatch.setattr(pool, "submit", spy)
     assert main([str(repo), "--rerun", "a", "--id", "visit=100", "--retries", "2"]) == 2
-    assert [(key["visit"], key["ccd"]) for key in told["keys"]] == [(100, 0), (100, 1)]
-    assert (told["stage"], told["version"], told["retries"]) == ("singleFrame", "1", 2)
-    assert told["config"]["detect_threshold"] == 5.0
+    (options,) = told
+    assert (options["key"]["visit"], options["key"]["ccd"]) == (100, 0)
+    assert (options["stage"], options["retries"]) == ("singleFrame", 2)
+    assert options["cost"] > 0
+    assert options["memory"] > 10_000_000
 
 
 def test_the_modules_that_every_rank_imports_are_light():
-    code = "import sys, drivers.single_frame, drivers.ingest; print('numpy' in sys.modules)"
+    code = "import sys, drivers.survey, drivers.single_frame, drivers.ingest; "
+    code += "print('numpy' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=SOURCE
     )
     assert done.stdout == "False\n"
-    assert single_frame.STAGE == "singleFrame"
 
 
 def test_a_dry_run_counts_what_is_whole_and_made_of_this_configuration(repo, capsys):
+    def done(*words):
+        capsys.readouterr()
+        assert main([str(repo), "--rerun", "a", "--dry-run", *words]) == 0
+        return int(re.search(r"^singleFrame +4 +(\d)", capsys.readouterr().out, re.MULTILINE)[1])
+
     assert main([str(repo), "--rerun", "a"]) == 0
+    assert done() == 4
     next((repo / "rerun/a").rglob("catalog-*.fits")).unlink()
-    capsys.readouterr()
-    assert main([str(repo), "--rerun", "a", "--dry-run"]) == 0
-    assert "4 CCDs selected, 3 done already" in capsys.readouterr().out
+    assert done() == 3
+    assert done("-c", "coadd.clip_sigma=4", "--clobber-config") == 3
+    assert done("-c", "singleFrame.sky.cell=64", "--clobber-config") == 0
 
 
 def test_terms_that_match_nothing_are_noted(repo, capsys):
@@ -249,6 +280,8 @@ def test_terms_that_match_nothing_are_noted(repo, capsys):
     assert capsys.readouterr().err == ""
     assert main([str(repo), *words, "visit=100", "--id", "visit=101", "filter=z^g"]) == 0
     assert capsys.readouterr().err == "note: --id visit=101 filter=z^g match nothing\n"
+    assert main([str(repo), *words, "visit=100", "--selectId", "ccd=1^9"]) == 0
+    assert capsys.readouterr().err == "note: --selectId ccd=9 match nothing\n"
 
 
 def test_a_damaged_file_is_named_without_advice_for_programmers(tmp_path, frames):

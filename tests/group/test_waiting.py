@@ -167,6 +167,12 @@ def test_the_costliest_go_first_singly_and_of_equal_ones_the_first():
     assert drain(machine, 3) == [(2, 1), (4, 1), (1, 1), (3, 1), (0, 1)]
 
 
+def test_of_some_tasks_the_cost_is_not_known():
+    machine = waiting(Run(0, 4, 1), costs=[-1.0, 2.0, -1.0, 0.0])
+    assert (machine.cost, machine.priced, machine.cost_of(0)) == (2.0, 2, None)
+    assert drain(machine, 3) == [(1, 1), (3, 1), (0, 1), (2, 1)]
+
+
 def test_what_is_near_others_is_taken_from_where_most_tasks_wait():
     homes = [1, 1, 1, 1, 1, 2, -1, 2, -1, 2]  # one run of five near 1, three of one near 2
     machine = waiting(Run(0, 6, 1), Run(7, 1, 1), Run(9, 1, 1), homes=homes)

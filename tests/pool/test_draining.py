@@ -237,6 +237,35 @@ def test_what_takes_longer_than_the_walltime_allows_is_not_begun(python, tmp_pat
     assert not (tmp_path / "begun-7").exists()
 
 
+def test_nor_is_what_took_longer_in_an_earlier_run(python, tmp_path):
+    (tmp_path / "go").touch()
+    text = SCRIPT.replace("    return x", "    time.sleep(3)\n    return x", 1)
+    done = python(text.replace("grace=GRACE", "").replace("range(20), ", "range(2), "), tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = python(text.replace("grace=GRACE", "walltime=3, grace=0.5"), tmp_path)
+    assert done.returncode == 75, done.stderr
+    assert states(tmp_path) == {"done": 2}
+    assert not (tmp_path / "begun-2").exists()
+
+
+def test_nor_is_what_was_interrupted_after_a_longer_time(begin, python, tmp_path):
+    text = SCRIPT.replace("range(4, 20)", "[7]")
+    run = begin(grace=2, text=text)
+    run.wait_for("begun-19")
+    time.sleep(4)
+    run.warn(signal.SIGTERM)
+    assert run.end()[0] == 75
+    assert states(tmp_path) == {"done": 19, "interrupted": 1}
+    for name in ("begun-7", "begun-19"):
+        (tmp_path / name).unlink()
+    (tmp_path / "go").touch()
+    done = python(text.replace("grace=GRACE", "walltime=4, grace=0.5"), tmp_path)
+    assert done.returncode == 75, done.stderr
+    assert not (tmp_path / "begun-7").exists()
+    assert python(text.replace("grace=GRACE", ""), tmp_path).returncode == 0
+    assert states(tmp_path) == {"done": 20, "interrupted": 1}
+
+
 FAILING = """
 import sys, time
 import mpipool

@@ -89,7 +89,7 @@ def _pattern(
     limits: tuple[float, float],
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     clip, tolerance = limits
-    pattern = _median(block / scales)
+    pattern = _low_median(block / scales)
     kept = np.isfinite(block)
     for _ in range(_ROUNDS):
         expected = pattern * scales
@@ -102,10 +102,13 @@ def _pattern(
     return pattern, kept
 
 
-def _median(block: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the median over the first axis of what is finite; NaN where nothing is."""
+def _low_median(block: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the lower median over the first axis of what is finite; NaN where nothing is.
+
+    Faults are bright: the lower one of two is right even where half of the exposures were hit. The
+    rounds which follow take it to the middle.
+    """
     ordered = np.sort(block, axis=0)  # NaN comes last
     count = np.isfinite(ordered).sum(axis=0)
-    low, high = np.maximum(count - 1, 0) // 2, np.minimum(count // 2, len(block) - 1)
-    middle = [np.take_along_axis(ordered, at[None], axis=0)[0] for at in (low, high)]
-    return np.asarray(np.where(count > 0, (middle[0] + middle[1]) / 2, np.nan))
+    middle = np.maximum(count - 1, 0) // 2
+    return np.asarray(np.take_along_axis(ordered, middle[None], axis=0)[0])

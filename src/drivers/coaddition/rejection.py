@@ -56,7 +56,12 @@ class Threshold:
 
 
 def find_outliers(
-    images: Stack, variances: Stack, usable: Flags, widths: list[float], threshold: Threshold
+    images: Stack,
+    variances: Stack,
+    usable: Flags,
+    saturated: Flags,
+    widths: list[float],
+    threshold: Threshold,
 ) -> Flags:
     """Return the pixels of each image which the others contradict.
 
@@ -69,6 +74,9 @@ def find_outliers(
         In the same unit, and its square.
     usable : array of bool, same shape
         Other pixels are not looked at.
+    saturated : array of bool, shape (rows, columns)
+        Where a pixel is in any image. Around them nothing is found: what is blurred there lacks
+        the light of a star's core, in each image another part of it.
     widths : list of float
         Of the point spread function of each image [px, standard deviation].
     threshold : Threshold
@@ -90,7 +98,16 @@ def find_outliers(
         doubt = threshold.sigma**2 * (noise + noisiest * (2 / np.maximum(count, 2)))
         limit = np.sqrt(doubt + _unlikeness(reference, threshold.fraction) ** 2)
         sure, faint = excess > limit, excess > _FAINT * limit
+    sure &= ~_around(saturated, max(widths))
     return _followed(sure, faint) & usable
+
+
+def _around(saturated: Flags, width: float) -> Flags:
+    """Return the pixels which the blurs of these pixels reach."""
+    if not saturated.any():
+        return saturated
+    radius = int(np.ceil(2 * min(width, _WIDEST))) + 3
+    return np.asarray(ndimage.maximum_filter(saturated, 2 * radius + 1, mode="constant"))
 
 
 def _unlikeness(reference: Stack, fraction: float) -> Stack:

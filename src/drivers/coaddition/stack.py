@@ -119,7 +119,9 @@ def _stack_rows(
         images[place], variances[place] = warp.image[part], warp.variance[part]
         masks[place] = warp.mask[part]
     usable = (masks & _DOUBTFUL) == 0
-    outliers = find_outliers(images, variances, usable, [one.width for one in inputs], threshold)
+    saturated = ((masks & _SATURATED) != 0).any(axis=0)
+    widths = [one.width for one in inputs]
+    outliers = find_outliers(images, variances, usable, saturated, widths, threshold)
     inner = (slice(None), slice(start - low, end - low))
     weights = np.array([one.weight for one in inputs], np.float32)
     _combine(

@@ -25,3 +25,6 @@ class ExposureConfig(Section):
     """Of the stars for the zero points."""
     seeing_order: int = Field(2, ge=0, le=4)
     """Order of the polynomial of the seeing over the focal plane."""
+    focus_heights: dict[str, float] = Field(default={})
+    """By number of a focus detector, how far it is above the others [mm]; with some above and some
+    below, the distance from the focus is measured."""

@@ -109,7 +109,9 @@ def _explain(model: type[Section], detail: ErrorDetails, origins: Mapping[str, s
         (origins[part] for n in range(len(path), 0, -1) if (part := ".".join(path[:n])) in origins),
         "",
     )
-    if detail["type"] == "extra_forbidden":
+    if detail["type"] == "missing":
+        reason, set_by = "is missing", set_by or ", ".join(dict.fromkeys(origins.values()))
+    elif detail["type"] == "extra_forbidden":
         known = _names(model, path[:-1])
         reason = f"there is no such field; there are {', '.join(known)}" if known else "unknown"
     else:

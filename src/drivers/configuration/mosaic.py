@@ -12,7 +12,7 @@ class MosaicConfig(Section):
 
     match_radius: float = Field(0.5, gt=0, le=10)
     """Distance [arcsec] within which stars of two exposures are the same."""
-    order: int = Field(3, ge=0, le=5)
+    order: int = Field(4, ge=0, le=5)
     """Order of the polynomial which corrects each exposure's positions; fewer stars allow less."""
     ccd_order: int = Field(2, ge=0, le=4)
     """Order of the polynomial over each CCD that all exposures have in common."""

@@ -17,7 +17,7 @@ class SkyCorrectionConfig(Section):
     follows is done to what was left."""
     focal_plane: bool = True
     """Whether a polynomial over the focal plane is subtracted."""
-    order: int = Field(4, ge=0, le=10)
+    order: int = Field(3, ge=0, le=10)
     """Order of this polynomial."""
     ccd_levels: Literal["auto", "always", "never"] = "auto"
     """Whether each CCD's sky has a level of its own besides: auto if it was not divided by a flat

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivers.astrometry.tangent_plane import project
+from drivers.frame_error import FrameError
 from drivers.meshes import cell_middles
 from drivers.results import SkyMesh
 from drivers.sky_position import make_wcs, sky_positions
@@ -78,7 +79,7 @@ def gather_cells(skies: Sequence[CcdSky]) -> Cells:
     Raises
     ------
     FrameError
-        If the world coordinates of one are not usable.
+        If the world coordinates of one are not usable, or the CCDs are all over the sky.
     """
     shapes = [sky.mesh.subtracted.shape for sky in skies]
     indices = [np.indices(shape).reshape(2, -1) for shape in shapes]
@@ -128,6 +129,8 @@ def _focal_plane(places: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Float
     x, y, z = float(x.mean()), float(y.mean()), float(z.mean())
     middle = np.degrees(np.arctan2(y, x)), np.degrees(np.arctan2(z, np.hypot(x, y)))
     east, north = project(np.degrees(ra), np.degrees(dec), (float(middle[0]), float(middle[1])))
+    if not (np.isfinite(east).all() and np.isfinite(north).all()):
+        raise FrameError("its CCDs are not beside one another on the sky")
     return east * 60, north * 60
 
 

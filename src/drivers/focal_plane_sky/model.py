@@ -15,6 +15,12 @@ from drivers.statistics import MAD_TO_SIGMA
 from drivers.visit_solution.legendre import legendre_terms
 
 _ROUNDS = 10
+_NEIGHBOURS = 9
+"""Cells of which the mean is looked at for whether they show sky."""
+
+_LITTLE = 0.1
+"""How much a cell counts which shows more than sky, at most."""
+
 _PER_SIGMA = 3
 """Points per standard deviation of the grid on which the residual is smoothed."""
 
@@ -97,33 +103,49 @@ def _terms(cells: Cells, config: SkyCorrectionConfig) -> dict[str, Floats]:
 def _fit(
     terms: Floats, values: Floats, cells: Cells, config: SkyCorrectionConfig
 ) -> tuple[Floats, Flags]:
-    """Fit the terms to the cells which show nothing but sky; return weights and these cells."""
+    """Fit the terms to the cells which show nothing but sky; return weights and these cells.
+
+    The others count a little: where there is nothing else, as at the rim, they keep the model from
+    going anywhere.
+    """
     known = np.isfinite(values)
     tree = cKDTree(np.stack([cells.east, cells.north], axis=1))
-    used = known
+    count = min(_NEIGHBOURS, len(values))
+    nearest = tree.query(tree.data, k=count)[1].reshape(len(values), count)
+    trust = known.astype(np.float64)
     weights = np.zeros(terms.shape[1])
     for _ in range(_ROUNDS):
-        weights = _solve(terms[used], values[used])
-        left = values - terms @ weights
-        middle = float(np.median(left[used]))
-        deviation = MAD_TO_SIGMA * float(np.median(np.abs(left[used] - middle)))
-        off = known & ~(np.abs(left - middle) <= config.clip * max(deviation, 1e-12))
-        kept = known & ~_near(tree, off, config.grow)
-        if kept.sum() < 2 * terms.shape[1] or np.array_equal(kept, used):
+        weights = _solve(terms[known], values[known], trust[known])
+        # Wings of large objects are below the noise of one cell, but not below that of several.
+        left = _local_mean(nearest, values - terms @ weights)
+        left -= float(np.median(left[trust == 1]))
+        deviation = MAD_TO_SIGMA * float(np.median(np.abs(left[trust == 1])))
+        limit = config.clip * max(deviation, 1e-12)
+        off = _near(tree, known & (np.abs(left) > limit), config.grow)
+        new = np.where(off, _LITTLE * limit / np.maximum(np.abs(left), limit), 1.0) * known
+        if np.count_nonzero(new == 1) < terms.shape[1] or np.array_equal(new == 1, trust == 1):
             break
-        used = kept
-    return weights, used
+        trust = new
+    return weights, trust == 1
 
 
-def _solve(terms: Floats, values: Floats) -> Floats:
+def _local_mean(nearest: NDArray[np.intp], values: Floats) -> Floats:
+    """Return the mean of each cell and its nearest neighbours, of which it is known."""
+    known = np.isfinite(values)
+    total = np.where(known, values, 0.0)[nearest].sum(axis=1)
+    return np.asarray(total / np.maximum(known[nearest].sum(axis=1), 1))
+
+
+def _solve(terms: Floats, values: Floats, trust: Floats) -> Floats:
     """Return the weights of the best sum; of all which are as good, the smallest.
 
     A few CCDs don't determine all terms, and the CCDs' levels have a constant in common.
     """
-    sizes = np.sqrt((terms**2).sum(axis=0))
+    sizes = np.sqrt((trust[:, None] * terms**2).sum(axis=0))
     scaled = terms / np.where(sizes > 0, sizes, 1.0)
-    inverse = np.linalg.pinv(scaled.T @ scaled, rcond=1e-10, hermitian=True)
-    return np.asarray(inverse @ (scaled.T @ values) / np.where(sizes > 0, sizes, 1.0))
+    weighted = trust[:, None] * scaled
+    inverse = np.linalg.pinv(scaled.T @ weighted, rcond=1e-10, hermitian=True)
+    return np.asarray(inverse @ (weighted.T @ values) / np.where(sizes > 0, sizes, 1.0))
 
 
 def _near(tree: cKDTree, marked: Flags, distance: float) -> Flags:
@@ -131,7 +153,7 @@ def _near(tree: cKDTree, marked: Flags, distance: float) -> Flags:
     if not marked.any():
         return marked
     away, _ = cKDTree(tree.data[marked]).query(tree.data, distance_upper_bound=distance + 1e-9)
-    return marked | np.isfinite(away)
+    return np.asarray(marked | np.isfinite(away))
 
 
 def _smoothed(cells: Cells, left: Floats, used: Flags, scale: float) -> Floats:

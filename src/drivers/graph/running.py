@@ -39,6 +39,12 @@ Ended = Callable[[NodeId, Outcome], None]
 Recall = Callable[[NodeId, Call], Done | None]
 
 
+Poll = Callable[[float], bool]
+"""Given for how long it may wait [s]; may add nodes, and returns whether more may come."""
+LOOK = 1.0
+"""Seconds between two looks at whether there is more."""
+
+
 def nothing(node: NodeId, call: Call) -> None:
     """Recall nothing of other runs."""
 
@@ -50,6 +56,7 @@ def run(
     *,
     recall: Recall = nothing,
     fail_fast: bool = False,
+    poll: Poll | None = None,
 ) -> None:
     """Run a graph to its end.
 
@@ -65,6 +72,8 @@ def run(
         What is known of a node that is about to start, from elsewhere than the pool's database.
     fail_fast : bool
         Start nothing more once a task has failed; what runs is waited for.
+    poll : callable, optional
+        Adds nodes as they come up, until it says that no more will.
 
     Raises
     ------
@@ -73,29 +82,56 @@ def run(
     BrokenPool
         If the world was lost.
     """
-    out: dict[Future, _Running] = {}
-    stopped = False
-
-    def end(node: NodeId, outcome: Outcome) -> None:
-        graph.end(node, outcome)
-        ended(node, outcome)
-
-    while not graph.is_over:
-        while not stopped and len(out) <= AHEAD * pool.size and (started := graph.next()):
-            running = _Running(*started)
-            known = recall(*started) or running.submit(pool)
-            if isinstance(known, Done | Empty):
-                end(running.node, known)
-            else:
-                out[known] = running
-        if not out:
+    loop = _Loop(pool, graph, ended, recall)
+    more = poll is not None
+    while more or not graph.is_over:
+        if poll and more:
+            more = poll(0.0 if loop.out else LOOK) and not (fail_fast and loop.failed)
+        if not (fail_fast and loop.failed):
+            loop.start()
+        if loop.out:
+            loop.wait(LOOK if more else None)
+        elif not more:
             return
-        over = wait(out, return_when=FIRST_COMPLETED).done
-        for future in [each for each in out if each in over]:
-            running = out.pop(future)
-            outcome = running.outcome(future)
-            end(running.node, outcome)
-            stopped |= fail_fast and isinstance(outcome, Failed)
+
+
+class _Loop:
+    """What of a graph is out on the pool.
+
+    Attributes
+    ----------
+    out : dict of Future to _Running
+        What was submitted and has not ended.
+    failed : bool
+        Whether any task has.
+    """
+
+    def __init__(self, pool: Submits, graph: Graph, ended: Ended, recall: Recall) -> None:
+        self._pool, self._graph, self._ended, self._recall = pool, graph, ended, recall
+        self.out: dict[Future, _Running] = {}
+        self.failed = False
+
+    def start(self) -> None:
+        """Submit what may start, up to so many at a time."""
+        while len(self.out) <= AHEAD * self._pool.size and (started := self._graph.next()):
+            running = _Running(*started)
+            known = self._recall(*started) or running.submit(self._pool)
+            if isinstance(known, Done | Empty):
+                self._end(running.node, known)
+            else:
+                self.out[known] = running
+
+    def wait(self, timeout: float | None) -> None:
+        """Wait until something ends, or for a time [s], and take in what has ended."""
+        over = wait(self.out, timeout, FIRST_COMPLETED).done
+        for future in [each for each in self.out if each in over]:
+            running = self.out.pop(future)
+            self._end(running.node, running.outcome(future))
+
+    def _end(self, node: NodeId, outcome: Outcome) -> None:
+        self.failed |= isinstance(outcome, Failed)
+        self._graph.end(node, outcome)
+        self._ended(node, outcome)
 
 
 class _Running:

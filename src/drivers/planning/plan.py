@@ -30,6 +30,8 @@ class Plan:
         The numbers.
     inputs : Inputs
         The frames, and what they cover.
+    look : callable
+        Looks again at what is selected: frames may have been ingested meanwhile.
     modes : Mapping of str to Mode
         What is done with each stage.
     accepts : callable
@@ -55,6 +57,7 @@ class Plan:
     rerun: Rerun
     config: SurveyConfig
     inputs: Inputs
+    look: Callable[[], Inputs]
     modes: Mapping[str, Mode]
     accepts: Callable[[Mapping[str, Any]], bool]
     calibs: Callable[[RawFrame], Mapping[str, Calib]]

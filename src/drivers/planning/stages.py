@@ -114,11 +114,14 @@ def modes(run: set[str], skipped: set[str]) -> dict[str, Mode]:
     run : set of str
         Stages to run.
     skipped : set of str
-        Stages to do without; so is done without what is made of nothing else.
+        Stages to do without; so is done without what is made of nothing else, and without what
+        comes behind all that is run.
     """
     found: dict[str, Mode] = {}
-    for name in NAMES:
-        if name in skipped or found.get(VITAL.get(name, "")) is Mode.ABSENT:
+    last = max((NAMES.index(name) for name in run), default=0)
+    for place, name in enumerate(NAMES):
+        behind = place > last
+        if name in skipped or behind or found.get(VITAL.get(name, "")) is Mode.ABSENT:
             found[name] = Mode.ABSENT
         else:
             found[name] = Mode.RUN if name in run else Mode.RECORDED

@@ -13,7 +13,7 @@ from drivers.registry.database import (
     open_registry,
     selectable,
 )
-from drivers.registry.products import find_products, replace_calexps, replace_products
+from drivers.registry.products import find_products, replace_products
 from drivers.registry.raw import (
     RAW_COLUMNS,
     SELECTABLE,
@@ -52,7 +52,6 @@ __all__ = [
     "overlapping_calexps",
     "overlapping_frames",
     "refusals",
-    "replace_calexps",
     "replace_products",
     "selectable",
     "unmatched",

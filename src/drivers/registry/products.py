@@ -55,13 +55,6 @@ def replace_products(
     return len(latest)
 
 
-def replace_calexps(
-    connection: sqlite3.Connection, rerun: str, rows: Iterable[Mapping[str, Any]]
-) -> int:
-    """Make table `calexp` say of this rerun what its records say; see `replace_products`."""
-    return replace_products(connection, rerun, "calexp", rows)
-
-
 def find_products(
     connection: sqlite3.Connection,
     table: Table,

@@ -6,6 +6,7 @@ Hyper Suprime-Cam do: with 112 there are 104 for science and 8 for focus, at the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -70,6 +71,23 @@ def detectors(survey: Survey) -> tuple[Detector, ...]:
         height = 0.0 if role == "science" else _PISTON * (1 - 2 * (ccd % 2))
         made.append(Detector(ccd, role, x, y, angle, x + dx, y + dy, angle + turn, height))
     return tuple(made)
+
+
+def sky_map_configuration(survey: Survey) -> str:
+    """Return patches about as large as a detector, as TOML: those of large ones would be few."""
+    side = math.sqrt(survey.width * survey.height)
+    inner = min(4000, max(100, 100 * round(1.1 * side / 100)))
+    title = "# Sides and overlaps of patches [px].\n[skyMap]\n"
+    return f"\n{title}patch_inner = {inner}\npatch_border = {round(0.075 * inner)}\n"
+
+
+def focus_configuration(survey: Survey) -> str:
+    """Return what an observatory would tell of its focus detectors, as TOML; may be empty."""
+    heights = [f"{d.ccd} = {d.height}" for d in detectors(survey) if d.role == "focus"]
+    if not heights:
+        return ""
+    title = "# How far focus detectors are above the others [mm].\n[exposure.focus_heights]\n"
+    return "\n" + title + "\n".join(heights) + "\n"
 
 
 def _places(survey: Survey, n_science: int, n_focus: int) -> tuple[list[Any], list[Any]]:

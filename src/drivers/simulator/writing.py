@@ -10,6 +10,7 @@ from typing import Any
 from astropy.io import fits
 
 from drivers.product import written
+from drivers.simulator.focal_plane import focus_configuration, sky_map_configuration
 from drivers.simulator.frames import Exposure, exposures, make_frame
 from drivers.simulator.photometry import configuration
 from drivers.simulator.reference import UNITS, reference
@@ -114,7 +115,8 @@ def write_tables(survey: Survey, root: Path, rows: Iterable[dict[str, Any]]) -> 
         with written(path) as part:
             units.writeto(str(part), overwrite=True)
     with written(root / "survey.toml") as part:
-        part.write_text(configuration())
+        parts = (configuration(), sky_map_configuration(survey), focus_configuration(survey))
+        part.write_text("".join(parts))
 
 
 def make_survey(survey: Survey, root: Path) -> list[Path]:

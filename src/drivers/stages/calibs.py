@@ -19,7 +19,7 @@ from drivers.exposure_io import read_exposure
 from drivers.fits_product import image_unit, provenance, write_product
 from drivers.focal_plane_sky.cells import CcdSky
 from drivers.frame_error import FrameError
-from drivers.instruments import Instrument
+from drivers.instruments import BUILT_IN, Instrument
 from drivers.registry import Calib, RawFrame
 from drivers.sky_mesh import Sky, subtract_sky
 from drivers.statistics import clipped_level
@@ -29,6 +29,14 @@ VERSION = "1"
 
 UNITS = {"bias": "electron", "dark": "electron/s", "flat": "", "fringe": ""}
 """Of the pixels of a kind of calibration frame."""
+
+_OF_RAW = ("bias", "dark", "flat")
+"""Kinds which only raw frames show."""
+
+_NEEDS = {
+    "bias": (), "dark": ("bias",), "flat": ("bias", "dark"), "fringe": _OF_RAW, "sky": _OF_RAW
+}  # fmt: skip
+"""What a kind is not made without silently."""
 
 _NEEDED = 100
 """Usable pixels below which a frame has no level."""
@@ -137,15 +145,24 @@ class _Frames:
             overscan_order=signature.overscan_order,
             grow_saturated=signature.grow_saturated,
         )
-        if exposure.unit != "electron" and self.job.kind in UNITS:
-            raise FrameError(f"is calibrated already: a {self.job.kind} is made of raw frames")
         frames = {
             calib.kind: self._calib(calib, exposure.image.shape)
             for calib in self.job.calibs.get(frame.visit, ())
         }
+        camera = self.job.camera or BUILT_IN.named(frame.instrument)
+        if camera.readout is not None:
+            self._note_missing(frames)
+        elif self.job.kind in _OF_RAW:
+            raise FrameError(f"is calibrated already: a {self.job.kind} is made of raw frames")
         apply_response(exposure, frames, frame.exptime, signature.lowest_flat)
         exposure.clear_unmeasured()
         return exposure
+
+    def _note_missing(self, frames: Mapping[str, Image]) -> None:
+        missing = [kind for kind in _NEEDS[self.job.kind] if kind not in frames]
+        note = f"made without {', '.join(missing)}: there is none"
+        if missing and note not in self.notes:
+            self.notes.append(note)
 
     def _calib(self, calib: Calib, shape: tuple[int, ...]) -> Image:
         name = f"{calib.path}[{calib.hdu}]"

@@ -67,10 +67,13 @@ def detect(job: DetectJob) -> Detections:
         job.config.prominence,
         job.config.prominence_fraction,
     )
-    first, _ = find_sources(smooth(image, mask, variance, width), limits)
+    # Where the sky is too bright all of it would be a source: a first look takes all pixels.
+    cell = job.config.sky_cell
+    guess = subtract_mesh(image, mask, sky_mesh(image, mask, np.zeros_like(mask, bool), cell), cell)
+    first, _ = find_sources(smooth(guess, mask, variance, width), limits)
     sources = grow(label_image(first, job.area.shape) > 0, _WINGS * width)
-    mesh = sky_mesh(image, mask, sources, job.config.sky_cell)
-    level = subtract_mesh(image, mask, mesh, job.config.sky_cell)
+    mesh = sky_mesh(image, mask, sources, cell)
+    level = subtract_mesh(image, mask, mesh, cell)
     footprints, peaks = find_sources(smooth(level, mask, variance, width), limits)
     row = {
         "tract": job.area.tract,
@@ -82,9 +85,7 @@ def detect(job: DetectJob) -> Detections:
         "sky": None if mesh is None else float(np.median(mesh)),
     }
     record(**row)
-    return Detections(
-        row, footprints, peaks, mesh, job.config.sky_cell, float(_GAUSSIAN_FWHM * width)
-    )
+    return Detections(row, footprints, peaks, mesh, cell, float(_GAUSSIAN_FWHM * width))
 
 
 def star_width(inputs: Sequence[PsfInput], area: PatchArea) -> float:

@@ -99,15 +99,17 @@ def reduce_visit(job: ReduceJob) -> Solution:
     """
     pool = Pool()
     memory = max(ccd.memory for ccd in job.ccds)
-    found = pool.map(_hold, job.ccds, stage="reduceCcd", errors="return", memory=memory)
-    there = [ccd for ccd in found if isinstance(ccd, CcdResult)]
+    held = pool.map(_hold, job.ccds, stage="reduceCcd", errors="return", memory=memory)
+    there = [ccd for ccd in held if isinstance(ccd, CcdResult)]
     if not there:
-        raise FrameError(f"no CCD of visit {job.visit.visit} can be used, such as: {found[0]}")
+        raise FrameError(f"no CCD of visit {job.visit.visit} can be used, such as: {held[0]}")
     fitted = fit_visit(there, job.visit.configuration)
-    endings = _endings(job, found, fitted)
-    done = pool.map(
-        _finish, endings, previous=True, stage=STAGE, key=_key, errors="return", memory=memory
-    )  # fmt: skip
+    written = pool.map(
+        _write, _endings(job, held, fitted), previous=True, stage="writeCcd", errors="return"
+    )
+    # What has left a cache can't have a key, and what is done must be known by one.
+    known = [_Known(ccd, result) for ccd, result in zip(job.ccds, written, strict=True)]
+    done = pool.map(_know, known, stage=STAGE, key=_key, errors="return")
     failed = [
         [ccd.job.frame.ccd, str(error)]
         for ccd, error in zip(job.ccds, done, strict=True)
@@ -138,12 +140,8 @@ def _endings(job: ReduceJob, found: Sequence[Any], fitted: FittedVisit) -> list[
     ]
 
 
-def _key(ending: _Ending) -> dict[str, Any]:
-    return ending.ccd.key
-
-
-def _finish(ending: _Ending) -> CcdResult:
-    """Write a CCD with what the visit says of it, and record what was measured."""
+def _write(ending: _Ending) -> CcdResult:
+    """Write a CCD with what the visit says of it; return what is passed on."""
     if ending.error:
         raise FrameError(ending.error)
     job, done = ending.ccd.job, Pool().cache.processed
@@ -155,9 +153,28 @@ def _finish(ending: _Ending) -> CcdResult:
             changed["wcs_source"] = ending.origin
     result = summarise(job, done)
     row = result.row | changed
-    record(**row)
     write(job, done, row)
     return replace(result, row=row)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What has come of a CCD: its result, or the error."""
+
+    ccd: CcdJob
+    result: CcdResult | BaseException
+
+
+def _key(known: _Known) -> dict[str, Any]:
+    return known.ccd.key
+
+
+def _know(known: _Known) -> CcdResult:
+    """Record what was measured on a CCD whose files are written, under the key of the CCD."""
+    if isinstance(known.result, BaseException):
+        raise FrameError(str(known.result))
+    record(**known.result.row)
+    return known.result
 
 
 def _placed(done: Processed, solution: CcdSolution) -> Processed:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivers.configuration.sky_correction import SkyCorrectionConfig
+from drivers.fits_layout import open_fits
 from drivers.fits_product import provenance, table_unit, write_product
 from drivers.focal_plane_sky.cells import CcdSky, Cells, as_meshes, gather_cells
 from drivers.focal_plane_sky.model import SkyModel, model_sky
@@ -86,9 +87,32 @@ def correct_sky(job: SkyJob, ccds: list[CcdResult]) -> SkyCorrection:
     correction = model.total - (cells.subtracted if config.restore else 0.0)
     row = _row(job, cells, model)
     record(**row)
-    _write(job, cells, model, correction, row)
+    cell = skies[0].mesh.cell
+    _write(job, _table(cells, model, correction), cell, row)
     shapes = {sky.ccd: sky.mesh.subtracted.shape for sky in skies}
-    return SkyCorrection(as_meshes(cells, correction, shapes), skies[0].mesh.cell)
+    return SkyCorrection(as_meshes(cells, correction, shapes), cell)
+
+
+def read_sky_correction(path: Path) -> SkyCorrection:
+    """Return what a file says that has to be subtracted from the calibrated images of a visit.
+
+    Raises
+    ------
+    FrameError
+        If it can't be read.
+    """
+    try:
+        with open_fits(path) as units:
+            table, cell = np.array(units["CELLS"].data), int(units[0].header["CELL"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise FrameError(f"the sky correction {path} can't be read: {error}") from error
+    meshes = {}
+    for ccd in np.unique(table["ccd"]):
+        own = table[table["ccd"] == ccd]
+        mesh = np.zeros((own["row"].max() + 1, own["column"].max() + 1), np.float32)
+        mesh[own["row"], own["column"]] = own["correction"]
+        meshes[int(ccd)] = mesh
+    return SkyCorrection(meshes, cell)
 
 
 def _skies(job: SkyJob, ccds: list[CcdResult]) -> list[CcdSky]:
@@ -136,19 +160,22 @@ def _row(job: SkyJob, cells: Cells, model: SkyModel) -> dict[str, Any]:
     }
 
 
-def _write(
-    job: SkyJob, cells: Cells, model: SkyModel, correction: NDArray[Any], row: Mapping[str, Any]
-) -> None:
+def _table(cells: Cells, model: SkyModel, correction: NDArray[Any]) -> NDArray[Any]:
     table = np.zeros(len(cells.ccd), CELL)
     for name in ("ccd", "row", "column", "east", "north"):
         table[name] = getattr(cells, name)
     table["sky"] = cells.subtracted + cells.residual
     table["model"], table["correction"], table["used"] = model.total, correction, model.used
+    return table
+
+
+def _write(job: SkyJob, table: NDArray[Any], cell: int, row: Mapping[str, Any]) -> None:
     units = {"east": "arcmin", "north": "arcmin"}
     keywords = {
         **provenance(STAGE, VERSION, job.configuration.digest()),
         "VISIT": (job.visit, "exposure"),
         "FILTER": (job.filter, "filter"),
+        "CELL": (cell, "[pixel] side of a cell"),
         "NCCDS": (row["n_ccds"], "CCDs"),
         "SKYLEVEL": (row["sky_level"], "median of the sky"),
         "SKYLEFT": (row["sky_left"], "standard deviation of what is left of it"),

@@ -32,9 +32,8 @@ class Focus:
     excess : array of float64, shape (ccds,)
         What was measured minus that [arcsec]; NaN where nothing was measured.
     defocus : float or None
-        How far the science detectors are from the focus, in units of the height of the focus
-        detectors; positive towards those which are sharper in even numbers' place (see
-        `solve_focus`). None if that can't be told.
+        Height of the focus above the science detectors, in the unit of the heights of the focus
+        detectors. None if that can't be told.
     """
 
     surface: Floats

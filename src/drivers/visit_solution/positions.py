@@ -25,7 +25,7 @@ from drivers.visit_solution.shared_fit import Expected, SharedFit, Values, fit_s
 Floats = NDArray[np.float64]
 Complexes = NDArray[np.complex128]
 
-_MATCHES_FOR = {1: 6, 2: 40, 3: 90, 4: 150, 5: 250, 6: 400, 7: 600, 8: 800, 9: 1000}
+_MATCHES_FOR = {1: 6, 2: 20, 3: 40, 4: 80, 5: 120, 6: 200, 7: 300, 8: 450, 9: 600}
 """Matches of the visit that a polynomial of this order takes."""
 
 _SIZE, _OWN = 1.0, 0.3

@@ -80,7 +80,7 @@ def fit_visit(results: Sequence[CcdResult], config: ExposureConfig) -> FittedVis
     focus = solve_focus(
         np.array([_number(ccd.row["seeing"]) for ccd in ccds]),
         places,
-        np.array([0.0 if ccd.row["role"] == "science" else np.nan for ccd in ccds]),
+        np.array([_height(ccd, config) for ccd in ccds]),
         order=config.seeing_order,
         clip=config.clip,
     )
@@ -173,6 +173,13 @@ def _figures(
 def _spread(values: Floats) -> float | None:
     """Return the rms, rounded to what is worth reading."""
     return round(float(np.sqrt(np.mean(values**2))), 3) if len(values) else None
+
+
+def _height(ccd: CcdResult, config: ExposureConfig) -> float:
+    """Return how far a detector is above the focal plane [mm]; NaN where nobody says."""
+    if ccd.row["role"] == "science":
+        return 0.0
+    return config.focus_heights.get(str(ccd.row["ccd"]), math.nan)
 
 
 def _number(value: Any) -> float:

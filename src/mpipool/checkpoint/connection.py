@@ -30,6 +30,10 @@ def sentences(path: str) -> Iterator[None]:
         yield
     except sqlite3.DatabaseError as error:
         raise CheckpointError(path, sentence(error)) from error
+    except UnicodeDecodeError as error:
+        # SQLite quotes what it can't understand, and Python can't make an error of that sentence.
+        quoted = error.object.decode(errors="replace")
+        raise CheckpointError(path, damage(quoted)) from error
 
 
 _DISK: Final = (

@@ -46,6 +46,8 @@ class Found(NamedTuple):
     """Of what type it was, if it failed."""
     peak_memory: int = 0
     """KiB."""
+    seconds: float = 0.0
+    """How long it took."""
 
 
 class Scatter(NamedTuple):
@@ -341,5 +343,5 @@ class Checkpoint:
         rows.require_sound_result(place.row, result, found["result_check"])
         outputs = json.loads(found["outputs"] or "[]")
         state, kept = found["state"], found["result_file"]
-        peak = found["peak_memory"]
-        return Found(place.attempts, state, result, kept, outputs, found["error"], peak)
+        peak, seconds = found["peak_memory"], found["finished"] - found["started"]
+        return Found(place.attempts, state, result, kept, outputs, found["error"], peak, seconds)

@@ -202,6 +202,7 @@ class Caller:
                 previous=call.previous,
                 watched=taker is not None,
                 keep=bool(call.options.get("keep")),
+                mean=call.mean,
                 parts=(shared,),
             ),
             pieces,

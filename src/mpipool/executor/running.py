@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -43,8 +44,14 @@ class Running:
         if self.outputs:
             self.outputs = []
 
+    def put_aside(self) -> Running:
+        """Return what the task has said so far; another one is about to say its own."""
+        aside = copy(self)
+        self.metrics, self.outputs = {}, []
+        return aside
+
     def become(self, other: Running) -> None:
-        """Be again what was copied before another task ran."""
+        """Be again what was put aside before another task ran."""
         for name in self.__slots__:
             setattr(self, name, getattr(other, name))
 

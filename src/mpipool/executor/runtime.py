@@ -14,7 +14,6 @@ import socket
 import sys
 from array import array
 from collections.abc import Iterator
-from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -262,7 +261,7 @@ class Executor:
 
     def _run_on_top(self, chunk: RunTasks) -> None:
         """Run a chunk while the task below it waits for a scatter."""
-        below, said = self._current, copy(running)
+        below, said = self._current, running.put_aside()
         threads, memory, held = threads_in_use(), memory_in_use(), self._held
         self._held = memory
         shared = self._functions[chunk.digest].shared

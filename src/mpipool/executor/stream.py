@@ -60,7 +60,9 @@ class Call:
     """What executors and agents must know of it: keep, timeout, threads, in_place."""
 
     cost: Callable[[int, Any], float] | None = None
-    """Expected seconds of an item, given its index and itself."""
+    """Expected seconds of an item, given its index and itself; -1 where nothing is known."""
+    mean: float = 0.0
+    """Expected seconds of the others; 0 if nothing is known."""
 
     def name(self, index: int | None = None) -> str:
         """Name the call, or a task of it, in an error."""

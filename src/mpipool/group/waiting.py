@@ -129,8 +129,10 @@ class Waiting:
         return self._costs.get(index)
 
     def know(self, first: int, costs: Sequence[float], homes: Sequence[int]) -> None:
-        """Learn costs (seconds) and homes (-1 for none) of consecutive tasks, where given."""
-        self._costs.update(enumerate(costs, start=first))
+        """Learn costs (seconds) and homes of consecutive tasks, where given; -1 for none."""
+        for index, cost in enumerate(costs, start=first):
+            if cost >= 0:
+                self._costs[index] = cost
         for index, home in enumerate(homes, start=first):
             if home >= 0:
                 self._homes[index] = Rank(home)

@@ -34,15 +34,17 @@ class Open(Message):
     """Whether the caller wants to hear which tasks have begun."""
     keep: bool = False
     """Whether results stay where they are made."""
+    mean: float = 0.0
+    """Seconds which its tasks are expected to take, from an earlier run; 0 if nothing is known."""
 
 
 @message
 class Items(Message):
     """Caller to agent: the next items of its scatter.
 
-    Parts: sizes; where they are known, expected seconds (doubles), the ranks where their data are
-    (64 bits each, -1 for none), and perhaps the MiB which they need (likewise, 0 for unknown), or
-    empty strings; items.
+    Parts: sizes; where they are known, expected seconds (doubles, -1 for unknown), the ranks where
+    their data are (64 bits each, -1 for none), and perhaps the MiB which they need (likewise, 0 for
+    unknown), or empty strings; items.
     """
 
     request: int

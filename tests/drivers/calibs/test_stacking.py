@@ -51,6 +51,14 @@ def test_cosmic_rays_are_left_out_even_where_two_of_three_exposures_have_none(ra
     assert combine(three, clip=5, tolerance=0).used > stack.used
 
 
+def test_cosmic_rays_are_left_out_even_where_they_hit_two_of_four_exposures(random, pattern):
+    four = layers(random, pattern, [500, 700, 600, 650])
+    for layer in four[1:3]:
+        layer.image[::7, ::5] += random.uniform(2000, 4000)
+    left = (combine(four, clip=5, tolerance=0).pattern - pattern)[::7, ::5]
+    assert abs(left.mean()) < 4 * np.sqrt(1150 + 50) / 1150 / np.sqrt(left.size)
+
+
 def test_pixels_which_no_exposure_can_use_have_no_value(random, pattern):
     some = layers(random, pattern, [500, 700])
     for layer in some:

@@ -55,6 +55,15 @@ def test_the_cores_of_stars_stay_whatever_the_seeing(seeing):
         assert not clipped(stacked)[np.hypot(columns - x, rows - y) < 20].any()
 
 
+def test_what_is_left_of_a_saturated_star_stays_too():
+    inputs = [exposure(n, fwhm=fwhm, stars=[(60.3, 62.1, 3e6)]) for n, fwhm in enumerate((3, 4, 6))]
+    for one in inputs:
+        over = one.warp.image > 4e4
+        assert over.any()
+        one.warp.image[over], one.warp.mask[over] = 4e4, bit("SAT")
+    assert not clipped(stack_warps(inputs, SHAPE, THRESHOLD)).any()
+
+
 @pytest.mark.parametrize("count", [2, 3, 4, 7])
 def test_a_satellite_an_asteroid_and_a_cosmic_ray_are_removed(count):
     stars = [(30.0, 30.0, 1e5)]

@@ -41,8 +41,8 @@ def test_wings_of_a_large_galaxy_are_left_in_the_image():
     light = truth(lambda u, v, ccd: galaxy(u, v))
     wings = (light > 1) & (light < 50)
     assert wings.sum() > 50
-    # Subtraction CCD by CCD, in these cells, takes all of it.
-    assert taken[wings].sum() < 0.1 * light[wings].sum()
+    # Subtraction CCD by CCD takes all of it.
+    assert abs(taken[wings].sum()) < 0.2 * light[wings].sum()
     assert np.abs(taken).max() < 3
 
 
@@ -123,3 +123,11 @@ def test_a_visit_of_which_nothing_is_known_stays_as_it_is():
     _, model = modelled(nothing)
     assert not model.total.any()
     assert not model.used.any()
+
+
+def test_what_is_no_sky_at_the_rim_does_not_make_the_model_go_astray():
+    def uneven(u, v, ccd):
+        return smooth(u, v) + 15 * np.sin(14 * v) * (u > 0)
+
+    _, model = modelled(focal_plane(uneven))
+    assert np.abs(model.total - truth(smooth)).max() < 60

@@ -7,7 +7,7 @@ import pytest
 
 from drivers.graph.graph import Graph, State
 from drivers.graph.node import Call, Done, Node, NodeId
-from drivers.graph.running import AHEAD, NOT_DONE, run
+from drivers.graph.running import AHEAD, LOOK, NOT_DONE, run
 from mpipool import BrokenPool, Drained
 
 
@@ -118,3 +118,20 @@ def test_what_is_recalled_is_not_run():
     run(pool, made, lambda node, outcome: told.update({node.place[0]: outcome}), recall=recall)
     assert [key["n"] for _, key, _ in pool.submitted] == [0, 2]
     assert told[1] == Done("old", {"n": 1, "of": "another run"}, reused=True)
+
+
+def test_a_graph_grows_as_long_as_there_may_be_more():
+    pool, made, rounds = Pool({"last": 3}), graph(1), []
+    pool.known = {0, 1, 2}
+
+    def poll(seconds):
+        rounds.append(seconds)
+        if len(rounds) < 4:
+            call = Call(function=abs, arguments=(), key={"n": len(rounds)})
+            made.add(Node(id=NodeId("s", (len(rounds),)), needs=(), prepare=lambda _: call))
+        return len(rounds) < 5
+
+    run(pool, made, lambda *_: None, poll=poll)
+    assert made.counts() == {"s": {State.REUSED: 3, State.DONE: 1}}
+    # It may wait for as long as nothing is out.
+    assert rounds[:3] == [LOOK] * 3

@@ -2,7 +2,7 @@
 
 import pytest
 
-from drivers.registry import open_registry, overlapping_calexps, replace_calexps, replace_products
+from drivers.registry import open_registry, overlapping_calexps, replace_products
 from drivers.sky_polygon import polygon
 
 
@@ -22,9 +22,12 @@ def calexp(visit, ra=0.0, **row):
 
 
 def test_rows_are_replaced_and_those_of_other_reruns_stay(registry):
-    replace_calexps(registry, "a", [calexp(1), calexp(2)])
-    replace_calexps(registry, "b", [calexp(1)])
-    assert replace_calexps(registry, "a", [calexp(3, seeing=0.6), calexp(3, seeing=0.7)]) == 1
+    replace_products(registry, "a", "calexp", [calexp(1), calexp(2)])
+    replace_products(registry, "b", "calexp", [calexp(1)])
+    assert (
+        replace_products(registry, "a", "calexp", [calexp(3, seeing=0.6), calexp(3, seeing=0.7)])
+        == 1
+    )
     rows = registry.execute("SELECT rerun, visit, seeing, wcs, notes FROM calexp ORDER BY rerun")
     assert rows.fetchall() == [
         ("a", 3, 0.7, '{"CRPIX1": 1.0}', "one; two"),
@@ -43,17 +46,17 @@ def test_what_a_table_has_no_column_for_is_left_out(registry):
 
 
 def test_a_row_without_what_a_table_needs_changes_nothing(registry):
-    replace_calexps(registry, "a", [calexp(1)])
+    replace_products(registry, "a", "calexp", [calexp(1)])
     bad = calexp(2)
     del bad["image"]
     with pytest.raises(Exception, match=r"calexp\.image"):
-        replace_calexps(registry, "a", [bad])
+        replace_products(registry, "a", "calexp", [bad])
     assert registry.execute("SELECT visit FROM calexp").fetchall() == [(1,)]
 
 
 def test_a_child_hides_the_images_of_its_parent(registry):
-    replace_calexps(registry, "parent", [calexp(1), calexp(2), calexp(3, ra=50)])
-    replace_calexps(registry, "child", [calexp(2), calexp(1, ra=50)])
+    replace_products(registry, "parent", "calexp", [calexp(1), calexp(2), calexp(3, ra=50)])
+    replace_products(registry, "child", "calexp", [calexp(2), calexp(1, ra=50)])
     region = polygon([[359.95, 0.05, 0.0], [0.0, 0.0, 0.05]])
     # The child has moved visit 1 away: that of the parent does not come back.
     assert overlapping_calexps(registry, ["child", "parent"], region) == {(2, 0): "child"}

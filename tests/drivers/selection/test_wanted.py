@@ -13,7 +13,7 @@ from drivers.registry import (
     find_frames,
     find_products,
     open_registry,
-    replace_calexps,
+    replace_products,
     replace_products,
     selectable,
 )
@@ -46,8 +46,11 @@ def keys(rows):
 
 
 def test_ids_and_where_are_joined(registry):
-    replace_calexps(
-        registry, "a", [calexp(v, c, s) for v in (1, 2) for c in (0, 1) for s in [0.5 * v + c]]
+    replace_products(
+        registry,
+        "a",
+        "calexp",
+        [calexp(v, c, s) for v in (1, 2) for c in (0, 1) for s in [0.5 * v + c]],
     )
     parser = argparse.ArgumentParser()
     add_selection(parser, option="--selectId")
@@ -70,8 +73,10 @@ def test_any_column_can_be_selected_by_and_the_option_is_named():
 
 
 def test_a_parent_shows_only_what_its_child_has_not(registry):
-    replace_calexps(registry, "parent", [calexp(1, 0, 0.6), calexp(2, 0, 0.6), calexp(3, 0, 2.0)])
-    replace_calexps(registry, "child", [calexp(1, 0, 1.5)])
+    replace_products(
+        registry, "parent", "calexp", [calexp(1, 0, 0.6), calexp(2, 0, 0.6), calexp(3, 0, 2.0)]
+    )
+    replace_products(registry, "child", "calexp", [calexp(1, 0, 1.5)])
     want = wanted([], ["seeing < 1"], selectable("calexp"))
     found = find_products(registry, "calexp", ["child", "parent"], *want.condition())
     # Visit 1 is bad in the child: that of the parent does not come back.
@@ -119,7 +124,9 @@ def test_patches_are_selected_by_their_place():
 
 
 def test_what_is_wanted_in_memory_is_what_is_selected_in_the_registry(registry):
-    replace_calexps(registry, "a", [calexp(v, c, 1.0) for v in range(12) for c in range(3)])
+    replace_products(
+        registry, "a", "calexp", [calexp(v, c, 1.0) for v in range(12) for c in range(3)]
+    )
     for words in (["visit=1^3..9:3", "ccd=1"], ["filter=g"], ["visit=20"], []):
         selection = parse_selection(words, selectable("calexp"))
         found = find_products(registry, "calexp", ["a"], *condition([selection]))

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from drivers.simulator.focal_plane import GAP, detectors, field_radius, to_detector, to_focal_plane
+from drivers.configuration import SurveyConfig, load_configuration
+from drivers.simulator.focal_plane import (
+    GAP,
+    detectors,
+    field_radius,
+    sky_map_configuration,
+    to_detector,
+    to_focal_plane,
+)
 from drivers.simulator.point_spread import widths
 from drivers.simulator.survey import Survey
 from drivers.simulator.visits import visits
@@ -53,3 +61,13 @@ def test_stars_of_focus_detectors_are_wider_and_those_near_the_focus_are_not():
     science = [width[d.ccd] for d in detectors(survey) if d.role == "science"]
     assert min(science) == pytest.approx(visit.seeing, rel=0.1)
     assert min(width[ccd] for ccd in focus) > np.median(science) + 0.02
+
+
+@pytest.mark.parametrize(
+    ("size", "inner", "border"), [((512, 1024), 800, 60), ((2048, 4096), 3200, 240)]
+)
+def test_patches_are_as_large_as_detectors(tmp_path, size, inner, border):
+    path = tmp_path / "survey.toml"
+    path.write_text(sky_map_configuration(Survey(width=size[0], height=size[1])))
+    sky_map = load_configuration(SurveyConfig, [path]).sky_map
+    assert (sky_map.patch_inner, sky_map.patch_border) == (inner, border)

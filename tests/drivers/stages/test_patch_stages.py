@@ -353,6 +353,19 @@ def test_pixels_which_are_no_numbers_do_no_harm(stars, tmp_path):
     assert done.row["covered"] > 0.98
 
 
+def test_a_sky_that_is_too_bright_in_a_corner_is_no_crowd(tmp_path):
+    frame = FRAMES[0]
+    image, mask, variance = frame.draw(Sky(*np.zeros((3, 0))))
+    image[:, 150:] += 0.3 * np.minimum(np.arange(250), 120).astype(np.float32)
+    one = write_frame(tmp_path, frame, (image, mask, variance))
+    made_warp = warp(WarpJob(AREA, "r", 0, (one,), str(tmp_path), WarpConfig()))
+    done = coadd(CoaddJob(AREA, "r", str(tmp_path), "coadd.fits", CoaddConfig()), made_warp)
+    config = DetectConfig(sky_cell=64)
+    found = detect(DetectJob(AREA, "r", str(tmp_path), done, config))
+    assert len(found.peaks) <= 2
+    assert np.ptp(found.sky) > 30
+
+
 @pytest.mark.parametrize("plane", ["NO_DATA", "BAD"])
 def test_images_which_are_masked_all_over_do_not_stop_the_stages(plane, tmp_path):
     frame = FRAMES[0]
