@@ -62,7 +62,7 @@ def carry_out(plan: Plan, options: argparse.Namespace) -> Ending:
     except (KeyboardInterrupt, WorldLost) as error:
         raise Stopped(str(running)) from error
     errors = _derived(plan.rerun)
-    lines = summarise(plan, graph.counts(), running.failures, recall.taken)
+    lines = summarise(plan, graph, running.failures, recall.taken)
     lines += notes_of(running.notes)
     left = sum(states[State.READY] + states[State.WAITING] for states in graph.counts().values())
     if left:

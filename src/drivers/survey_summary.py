@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from drivers.command import first_line
-from drivers.graph.graph import State
+from drivers.graph.graph import Graph, State
 from drivers.graph.node import NodeId
 from drivers.planning.identity import data_id
 from drivers.planning.plan import Plan
@@ -34,19 +33,22 @@ def named(node: NodeId) -> str:
 
 def summarise(
     plan: Plan,
-    counts: Mapping[str, Counter[State]],
+    graph: Graph,
     failures: Sequence[Failure],
     taken: Mapping[str, int],
 ) -> list[str]:
     """Return how much of each stage was done, what failed, and where it all is."""
     lines = [f"{'stage':<18} {'tasks':>7} {'done':>7} {'before':>7} {'failed':>7} {'nothing':>8}"]
-    for name, states in counts.items():
+    for name, states in graph.counts().items():
         if plan.modes[name] is not Mode.RUN and not (states[State.DONE] or states[State.REUSED]):
             continue
         total, empty = sum(states.values()), states[State.EMPTY]
         before, failed = states[State.REUSED], states[State.FAILED]
         done = states[State.DONE] + before
         lines.append(f"{name:<18} {total:>7} {done:>7} {before:>7} {failed:>7} {empty:>8}")
+    for (name, reason), count in graph.reasons.most_common(_REASONS):
+        if plan.modes[name] is Mode.RUN:
+            lines.append(f"nothing to do ({count} x {name}): {reason}")
     for name, count in taken.items():
         lines.append(f"{name}: {count} taken from another run or configuration, as they are")
     lines += list_failures(plan, failures)

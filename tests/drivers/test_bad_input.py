@@ -185,7 +185,7 @@ def test_a_product_truncated_behind_our_back_is_named_and_made_again_once_it_is_
     coadds = list(repo.glob("rerun/a/coadd/*/*/coadd-*.fits"))
     for coadd in coadds:
         coadd.unlink()
-    # The frame that was truncated from the first stays out of the selection.
+    # A frame which was truncated from the first fails again, and changes nothing here.
     command = [repo, "--rerun", "a", *SIZES, "--stages", "..coadd"]
     damaged = driver("survey", *command)
     assert damaged.code == 1

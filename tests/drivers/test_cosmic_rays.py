@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from drawn_stars import Drawing
 
+from drawn_stars import Drawing
 from drivers.cosmic_rays import find_cosmic_rays
 from drivers.interpolation import fill_gaps
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from sky_patches import patch_area
 
 from drivers.primary import is_in_inner_patch, is_in_inner_tract
+from sky_patches import patch_area
 
 
 def test_inner_boxes_tile_what_they_share():

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from drawn_stars import Drawing
 
+from drawn_stars import Drawing
 from drivers.psf_fitting import fit_psf
 from drivers.psf_model import SIZE, ellipticity, evaluate
 from drivers.stamps import cut_stamps

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from drawn_stars import Drawing
 
+from drawn_stars import Drawing
 from drivers.exposure import Exposure, bit
 from drivers.meshes import expand_mesh
 from drivers.sky_mesh import subtract_sky

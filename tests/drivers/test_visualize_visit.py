@@ -7,7 +7,7 @@ from astropy.io import fits
 from drivers import visualize_visit
 from drivers.configuration import SkyCorrectionConfig
 from drivers.fits_product import image_unit, write_product
-from drivers.registry import open_registry, replace_calexps
+from drivers.registry import open_registry, replace_products
 from drivers.results import STAR, CcdResult
 from drivers.sky_position import make_wcs, sky_corners
 from drivers.stages import sky_correction, visit_image
@@ -70,7 +70,7 @@ def repo(tmp_path, monkeypatch):
                 }
             )  # fmt: skip
     with open_registry(tmp_path / "registry.sqlite", create=True) as registry:
-        replace_calexps(registry, "s", rows)
+        replace_products(registry, "s", "calexp", rows)
     row, stars = {"calibs": {"flat": ""}}, np.zeros(0, STAR)
     ccds = [
         CcdResult({**row, "ccd": one.ccd}, stars, None, one.mesh, dict(one.wcs)) for one in skies

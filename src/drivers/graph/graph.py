@@ -65,6 +65,8 @@ class Graph:
         self._outcomes: dict[NodeId, Outcome] = {}
         self._entered = 0
         self._open = 0
+        self.reasons: Counter[tuple[str, str]] = Counter()
+        """Why nodes had nothing to do: how many of which stage, and the reason."""
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -149,6 +151,8 @@ class Graph:
         self._move(node, _state_of(outcome))
         standing = self._nodes[node]
         self._open -= 1
+        if isinstance(outcome, Empty):
+            self.reasons[node.stage, outcome.reason] += 1
         ended, standing.node = standing.node, None
         assert ended
         if standing.wanted:

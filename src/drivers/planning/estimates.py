@@ -7,7 +7,7 @@ from typing import Final
 
 from drivers.planning.stages import DETECT, FORCED, MEASURE, Stage
 
-BASE: Final = 400e6
+BASE: Final = 300e6
 """Bytes of a process with what the stages import, before it has read anything."""
 
 
@@ -29,7 +29,7 @@ class Estimate:
 
 def single_frame(pixels: float) -> Estimate:
     """Of a CCD with so many pixels."""
-    return Estimate(1.5e-6 * pixels, BASE + 250 * pixels)
+    return Estimate(1.5e-6 * pixels, BASE + 150 * pixels)
 
 
 def of_visit(ccds: float) -> Estimate:
@@ -50,7 +50,7 @@ def coadd(pixels: float, visits: float) -> Estimate:
 def on_patch(stage: Stage, pixels: float) -> Estimate:
     """Of what is done on a coadd."""
     rates = {DETECT: 5e-7, MEASURE: 5e-6, FORCED: 2e-6}
-    return Estimate(rates.get(stage, 0.0) * pixels + 0.1, BASE + 250 * pixels)
+    return Estimate(rates.get(stage, 0.0) * pixels + 0.1, BASE + 150 * pixels)
 
 
 def forced_visit(ccds: float, pixels: float) -> Estimate:

@@ -66,6 +66,7 @@ def test_without_any_input_a_node_ends_empty_and_so_do_those_behind_it():
     made.end(A, Failed(ValueError()))
     assert made.next() is None
     assert (made.state(B), made.state(C)) == (State.EMPTY, State.EMPTY)
+    assert made.reasons == {("b", "no input"): 1, ("c", "no input"): 1}
     assert made.is_over
 
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from drawn_stars import Drawing
 
+from drawn_stars import Drawing
 from drivers.measurement.psf_flux import Pixels, fit_fluxes
 from drivers.psf_fitting import fit_psf
 from drivers.wings import Wings

@@ -14,7 +14,6 @@ from drivers.registry import (
     find_products,
     open_registry,
     replace_products,
-    replace_products,
     selectable,
 )
 from drivers.selection import (
