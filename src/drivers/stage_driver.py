@@ -21,6 +21,7 @@ PRELOAD = (
 def start(command: Command, module: str) -> None:
     """Be the console script of a driver, which is in the named module."""
     enter(module, preload=PRELOAD)
+    sys.argv[0] = command.program  # as the run's database is to know it
     end(main(command, sys.argv[1:]))
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import tomli_w
 
@@ -23,13 +24,33 @@ from mpipool import read_records
 def describe(plan: Plan, options: argparse.Namespace) -> Ending:
     """Return what was asked for; nothing is changed."""
     if options.show == "config":
-        return Ending(0, tomli_w.dumps(plan.config.as_dict()).splitlines())
+        return Ending(0, list(_config(plan.config.as_dict())))
     if options.show == "graph":
         return Ending(0, list(_graph(plan)))
     if not (options.clobber_config or options.reprocess):
         require_configuration(plan.rerun, plan.config.as_dict())
     graph = standing(plan, options.group)
     return Ending(0, list((_data if options.show == "data" else _dry_run)(plan, graph)))
+
+
+def _config(values: Mapping[str, Any]) -> Iterator[str]:
+    """Say the configuration as a file for --config-file: TOML has no word for "not set"."""
+    unset: list[str] = []
+    yield from tomli_w.dumps(_set(values, "", unset)).splitlines()
+    if unset:
+        yield f"# not set: {', '.join(unset)}"
+
+
+def _set(values: Mapping[str, Any], prefix: str, unset: list[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if value is None:
+            unset.append(prefix + name)
+        elif isinstance(value, Mapping):
+            found[name] = _set(value, f"{prefix}{name}.", unset)
+        else:
+            found[name] = value
+    return found
 
 
 def _data(plan: Plan, graph: Graph) -> Iterator[str]:

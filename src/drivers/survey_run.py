@@ -28,7 +28,8 @@ from drivers.survey_summary import Failure, notes_of, summarise
 from mpipool import Drained, MpipoolError, Pool, WorldLost, read_records
 
 _TABLES: dict[str, Table] = {
-    "singleFrame": "calexp", "exposure": "visit", "coadd": "coadd", "measure": "coadd",
+    "singleFrame": "calexp", "exposure": "visit", "skyCorrection": "visit", "coadd": "coadd",
+    "detect": "coadd", "measure": "coadd",
 }  # fmt: skip
 """Which table of the registry says what the tasks of a stage have recorded."""
 
@@ -157,7 +158,9 @@ def derive(rerun: Rerun) -> None:
     for (stage, place), record in newest.items():
         found = rows.setdefault(_TABLES[stage], {})
         if record.state == "done":
-            found.setdefault(place, {}).update(record.metrics)
+            row = found.setdefault(place, {"notes": []})
+            notes = [*row["notes"], *record.metrics.get("notes", ())]
+            row.update(record.metrics, notes=notes)
     with open_registry(rerun.repository.registry, create=True) as connection:
         for table, of_table in rows.items():
             replace_products(connection, rerun.name, table, of_table.values())

@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tomllib
 import warnings
 from pathlib import Path
 
@@ -151,6 +152,17 @@ def test_a_dry_run_says_what_would_be_done_and_changes_nothing(repo, pool, capsy
     assert not second.endswith(" (done already)")
     assert pool.calls == []
     assert files(repo) == before
+
+
+def test_the_configuration_that_is_shown_is_a_file_for_config_file(repo, tmp_path, capsys):
+    words = [str(repo), "--rerun", "a", "--show", "config"]
+    assert main([*words, "-c", "coadd.clip_sigma=3.5"]) == 0
+    shown = capsys.readouterr().out
+    assert "# not set: reference.colour" in shown
+    assert tomllib.loads(shown)["coadd"]["clip_sigma"] == 3.5
+    (tmp_path / "shown.toml").write_text(shown)
+    assert main([*words, "--config-file", str(tmp_path / "shown.toml")]) == 0
+    assert capsys.readouterr().out == shown
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from drivers.astrometry.matching import Points, Similarity
+from drivers.astrometry.similarity import Points, Similarity, as_complex, fit_similarity
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -113,21 +113,14 @@ def fit_correction(
 
 def _fit(pairs: Pairs, kept: Flags, mirrored: bool, order: int, size: float) -> Correction:
     weight = 1 / pairs.error[kept]
-    seen, true = pairs.seen[kept], _complex(pairs.true[kept])
-    z = _complex(seen).conj() if mirrored else _complex(seen)
-    design = np.stack([z, np.ones_like(z)], axis=-1)
-    factor, shift = np.linalg.lstsq(design * weight[:, None], true * weight, rcond=None)[0]
-    similarity = Similarity(complex(factor), complex(shift), mirrored)
+    seen, true = pairs.seen[kept], pairs.true[kept]
+    similarity = fit_similarity(seen, true, weight, mirrored)
     if not order:
         return Correction(similarity, np.zeros(0, np.complex128), 0, size)
     moved = similarity.apply(seen)
     polynomial = terms(moved / size, order) * weight[:, None]
-    found = np.linalg.lstsq(polynomial, (true - _complex(moved)) * weight, rcond=None)[0]
+    found = np.linalg.lstsq(polynomial, as_complex(true - moved) * weight, rcond=None)[0]
     return Correction(similarity, np.asarray(found, dtype=np.complex128), order, size)
-
-
-def _complex(points: Points) -> NDArray[np.complex128]:
-    return np.asarray(points[:, 0] + 1j * points[:, 1])
 
 
 def _length(vectors: Points) -> Floats:

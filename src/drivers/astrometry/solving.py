@@ -17,13 +17,8 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from drivers.astrometry.correction import Correction, Pairs, fit_correction, order_for
-from drivers.astrometry.matching import (
-    Points,
-    Similarity,
-    Tolerances,
-    find_similarity,
-    pairs_within,
-)
+from drivers.astrometry.matching import Tolerances, find_similarity, pairs_within
+from drivers.astrometry.similarity import Points, Similarity
 from drivers.astrometry.tan_sip import tan_sip_cards
 from drivers.astrometry.tangent_plane import deproject, project
 from drivers.sky_position import pixel_scale, sky_positions

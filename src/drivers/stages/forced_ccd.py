@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -114,7 +115,8 @@ def forced_ccd(job: ForcedCcdJob) -> dict[str, object]:
     """
     items = [CcdSources(one, _nearby(one, job.places)) for one in job.ccds]
     if len(items) >= job.config.scatter_ccds:
-        found = Pool().scatterGather(measure_ccd, items, job.root, job.config)
+        measured = partial(measure_ccd, root=job.root, config=job.config)
+        found = Pool().map(measured, items, stage="forcedOnCcd")
     else:
         found = [measure_ccd(item, job.root, job.config) for item in items]
     failures = [one.failure for one in found if one.failure]

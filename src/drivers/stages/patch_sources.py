@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,12 @@ def measure_sources(planes: Planes, sources: Sources, task: Task) -> Table:
     if total < task.scatter_cost:
         return measure_blends(blends, *arguments)
     chunks = _chunks(blends, total / _CHUNKS)
-    return np.concatenate(Pool().scatterGather(measure_blends, chunks, *arguments))
+    measured = partial(_measured, arguments)
+    return np.concatenate(Pool().map(measured, chunks, stage="measureBlends"))
+
+
+def _measured(arguments: tuple[Any, ...], blends: list[Blend]) -> Table:
+    return measure_blends(blends, *arguments)
 
 
 def cost(n_sources: float) -> float:

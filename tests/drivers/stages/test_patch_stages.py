@@ -256,11 +256,11 @@ class HereAndNow:
 
     items = 0
 
-    def scatterGather(self, function, items, *args):  # noqa: N802
+    def map(self, function, items, *, stage):
         results = []
         for item in items:
             HereAndNow.items += 1
-            results.append(function(*pickle.loads(pickle.dumps((item, *args)))))
+            results.append(pickle.loads(pickle.dumps(function))(pickle.loads(pickle.dumps(item))))
         return results
 
 

@@ -51,7 +51,10 @@ def test_the_ccds_of_a_visit_make_one_warp_each_opened_once(frames, tmp_path, mo
         fits, "open", lambda path, **more: opened.append(path) or real(path, **more)
     )
     done = make_warp(job_of(tmp_path, *frames))
-    assert sorted(path.name for path in opened) == ["calexp-7-0.fits", "calexp-7-1.fits"]
+    assert sorted(Path(stream.name).name for stream in opened) == [
+        "calexp-7-0.fits",
+        "calexp-7-1.fits",
+    ]
     assert [one.ccd for one in done.inputs] == [0, 1]
     missing = (done.mask & bit("NO_DATA")) != 0
     gap = missing.all(axis=0).nonzero()[0]
