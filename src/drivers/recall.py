@@ -7,9 +7,10 @@ replaced by a later one's, its record would not tell: its files are removed, so 
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
@@ -17,8 +18,10 @@ from typing import Any
 
 from drivers.graph.node import Call, Done, NodeId
 from drivers.planning.patches import APART
-from drivers.planning.stages import STAGES
+from drivers.planning.plan import Plan
+from drivers.planning.stages import NAMES, STAGES, read_stages
 from drivers.repository import Rerun
+from drivers.survey_plan import rerun_of
 from mpipool import CheckpointError, RecordedRun, read_records
 
 _PLACES = {stage.name: stage.places for stage in STAGES}
@@ -72,8 +75,17 @@ class Recall:
         """How many tasks of each stage were taken from another run or configuration."""
 
     def __call__(self, node: NodeId, call: Call) -> Done | None:
-        """Return what came of a task, if that is known from elsewhere."""
+        """Return what came of a task, if that is known from elsewhere; else have it run."""
         self._refresh(node, call)
+        return self.known(node, call)
+
+    @property
+    def has_parent(self) -> bool:
+        """Whether there is another run that results may come from."""
+        return self._parent is not None
+
+    def known(self, node: NodeId, call: Call) -> Done | None:
+        """Return the same, and change nothing."""
         place = (node.stage, _place(node.stage, call.key))
         for run, key in self._candidates(place, call):
             with suppress(KeyError, CheckpointError):
@@ -113,6 +125,21 @@ class Recall:
             for path in newest.outputs:
                 with suppress(FileNotFoundError):
                     os.unlink(path)
+
+
+def recall_of(plan: Plan, options: argparse.Namespace) -> Recall:
+    """Return what the command line says of where results may come from."""
+    _, parent = rerun_of(plan.rerun.repository, options.rerun)
+    reused: Iterable[str] = ()
+    if options.reuse_outputs_from == "all":
+        reused = NAMES
+    elif options.reuse_outputs_from:
+        reused = read_stages("--reuse-outputs-from", f"..{options.reuse_outputs_from}")
+    limit = plan.config.measure.deblend.max_area if options.reprocess else 0
+    sources = Sources(
+        parent=parent, reused=frozenset(reused), larger_limit=limit, group=options.group
+    )
+    return Recall(plan.rerun, sources)
 
 
 def _opened(rerun: Rerun | None, group: str) -> RecordedRun | None:

@@ -9,22 +9,25 @@ from contextlib import closing, suppress
 from typing import Any
 
 from drivers.graph.graph import Graph
-from drivers.graph.node import Done, Empty, NodeId, Outcome
+from drivers.graph.node import Call, Done, Empty, NodeId, Outcome
 from drivers.planning.plan import Plan
 from drivers.planning.survey_graph import survey_graph
+from drivers.recall import Recall
 from drivers.repository import Rerun
 from mpipool import CheckpointError, CheckpointMismatch, RecordedRun
 
 TO_DO = Empty("it is not done")
 
 
-def standing(plan: Plan, group: str = "") -> Graph:
+def standing(plan: Plan, recall: Recall, group: str = "") -> Graph:
     """Return the graph of a plan, ended as far as it is done: its nodes are reused, or empty.
 
     Parameters
     ----------
     plan : Plan
         What is to be done.
+    recall : Recall
+        What is known of it from elsewhere.
     group : str
         A Unix group whose results are trusted.
 
@@ -34,17 +37,18 @@ def standing(plan: Plan, group: str = "") -> Graph:
         If the database can't be read.
     """
     graph = survey_graph(plan)
-    if not plan.rerun.run_db.is_file():
+    run = RecordedRun(plan.rerun.run_db, group) if plan.rerun.run_db.is_file() else None
+    if run is None and not recall.has_parent:
         return graph
-    run = RecordedRun(plan.rerun.run_db, group)
     while started := graph.next():
-        graph.end(started[0], _outcome(run, started[0], started[1].key))
+        graph.end(started[0], recall.known(*started) or _outcome(run, *started))
     return graph
 
 
-def _outcome(run: RecordedRun, node: NodeId, key: dict[str, Any]) -> Outcome:
+def _outcome(run: RecordedRun | None, node: NodeId, call: Call) -> Outcome:
     with suppress(KeyError, CheckpointError):
-        return Done(run.result(node.stage, key), key, reused=True)
+        if run:
+            return Done(run.result(node.stage, call.key), call.key, reused=True)
     return TO_DO
 
 

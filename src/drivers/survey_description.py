@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,8 +15,8 @@ from drivers.planning.expectation import expected
 from drivers.planning.plan import Plan, ident
 from drivers.planning.stages import SINGLE_FRAME, STAGES, VITAL, Mode
 from drivers.planning.survey_graph import survey_graph
+from drivers.recall import recall_of
 from drivers.standing import require_configuration, standing
-from mpipool import read_records
 
 
 def describe(plan: Plan, options: argparse.Namespace) -> Ending:
@@ -29,7 +27,7 @@ def describe(plan: Plan, options: argparse.Namespace) -> Ending:
         return Ending(0, list(_graph(plan)))
     if not (options.clobber_config or options.reprocess):
         require_configuration(plan.rerun, plan.config.as_dict())
-    graph = standing(plan, options.group)
+    graph = standing(plan, recall_of(plan, options), options.group)
     return Ending(0, list((_data if options.show == "data" else _dry_run)(plan, graph)))
 
 
@@ -82,16 +80,15 @@ def _graph(plan: Plan) -> Iterator[str]:
 def _dry_run(plan: Plan, graph: Graph) -> Iterator[str]:
     """Count the tasks of each stage and those which are done; say what the rest will take."""
     done = {stage: states[State.REUSED] for stage, states in graph.counts().items()}
-    seconds, peaks = _learnt(plan)
     yield f"{'stage':<18} {'tasks':>8} {'done':>8}  {'expected':>12} {'memory':>9}  basis"
     total, widest = 0.0, 0.0
     for stage in STAGES:
         tasks, estimate = expected(plan, stage)
         if not tasks or plan.modes[stage.name] is not Mode.RUN:
             continue
-        learnt = stage.name in seconds
-        each = seconds[stage.name] if learnt else estimate.seconds
-        memory = peaks[stage.name] if learnt else estimate.memory
+        learnt = plan.learnt.get(stage.name)
+        estimate = learnt.of(estimate) if learnt else estimate
+        each, memory = estimate.seconds, estimate.memory
         left = max(0, tasks - done.get(stage.name, 0))
         total, widest = total + left * each, max(widest, memory)
         basis = "records" if learnt else "image sizes"
@@ -106,17 +103,6 @@ def _dry_run(plan: Plan, graph: Graph) -> Iterator[str]:
     if plan.inputs.unplaced:
         lost = ", ".join(map(str, plan.inputs.unplaced[:5]))
         yield f"note: {len(plan.inputs.unplaced)} CCDs say nothing of where they are: {lost}"
-
-
-def _learnt(plan: Plan) -> tuple[dict[str, float], dict[str, float]]:
-    """Return, by stage, what the records say: mean seconds, and the largest peak of memory [B]."""
-    times: dict[str, list[float]] = defaultdict(list)
-    peaks: dict[str, float] = defaultdict(float)
-    if plan.rerun.run_db.is_file():
-        for record in read_records(plan.rerun.run_db, state="done"):
-            times[record.stage].append(record.finished - record.started)
-            peaks[record.stage] = max(peaks[record.stage], record.peak_memory * 1024.0)
-    return {stage: math.fsum(all_) / len(all_) for stage, all_ in times.items()}, peaks
 
 
 def _time(seconds: float) -> str:

@@ -6,6 +6,7 @@ import argparse
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 from drivers.command import CommandError
@@ -13,9 +14,11 @@ from drivers.configuration import SurveyConfig, load_configuration
 from drivers.configuration.selection import SelectionConfig
 from drivers.data_id import Selection, compact, condition, parse_selection
 from drivers.instruments import Cameras, cameras_in
+from drivers.planning.expectation import expected
 from drivers.planning.inputs import Inputs, find_inputs
+from drivers.planning.learnt import Correction, corrections, mean_task
 from drivers.planning.plan import Plan
-from drivers.planning.stages import modes, read_stages
+from drivers.planning.stages import STAGES, modes, read_stages
 from drivers.reference import Reference, choose, open_reference
 from drivers.registry import (
     Calib,
@@ -33,6 +36,7 @@ from drivers.selection import PATCH_KINDS, parse_patch, usable_detectors, wanted
 from drivers.sky_polygon import polygon
 from drivers.skymap import SkyMap
 from drivers.survey_options import Command
+from mpipool import read_records
 
 
 class NothingSelected(CommandError):
@@ -73,7 +77,7 @@ def make_plan(command: Command, options: argparse.Namespace, open_files: ExitSta
     if not inputs.frames and not options.follow:
         raise NothingSelected(f"--id selects nothing. {_available(registry)}")
     reference = _References(repository, config, open_files)
-    return Plan(
+    plan = Plan(
         rerun=rerun_of(repository, options.rerun)[0],
         config=config,
         inputs=inputs,
@@ -89,6 +93,15 @@ def make_plan(command: Command, options: argparse.Namespace, open_files: ExitSta
         by_visit=command.by_visit,
         notes=selections.notes(registry),
     )
+    return replace(plan, learnt=_learnt(plan))
+
+
+def _learnt(plan: Plan) -> dict[str, Correction]:
+    """Return what the rerun's records say of how long tasks take, and of their memory."""
+    if not plan.rerun.run_db.is_file():
+        return {}
+    means = mean_task(read_records(plan.rerun.run_db, state="done"))
+    return corrections(means, {stage.name: expected(plan, stage)[1] for stage in STAGES})
 
 
 def rerun_of(repository: Repository, text: str) -> tuple[Rerun, Rerun | None]:

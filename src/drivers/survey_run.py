@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -14,16 +13,15 @@ from drivers.graph.graph import Graph, State
 from drivers.graph.node import Failed, NodeId, Outcome
 from drivers.graph.running import run
 from drivers.planning.plan import Plan
-from drivers.planning.stages import NAMES, SINGLE_FRAME, STAGES, Mode, read_stages
+from drivers.planning.stages import SINGLE_FRAME, STAGES, Mode
 from drivers.planning.survey_graph import survey_graph
 from drivers.progress import shown
-from drivers.recall import Recall, Sources
+from drivers.recall import recall_of
 from drivers.registry import RegistryError, open_registry
 from drivers.registry.products import Table, replace_products
 from drivers.repository import Rerun
 from drivers.standing import require_configuration
 from drivers.survey_night import process_as_they_come
-from drivers.survey_plan import rerun_of
 from drivers.survey_summary import Failure, notes_of, summarise
 from mpipool import Drained, MpipoolError, Pool, WorldLost, read_records
 
@@ -48,7 +46,7 @@ def carry_out(plan: Plan, options: argparse.Namespace) -> Ending:
     graph = survey_graph(plan)
     running = _Running(plan, graph)
     try:
-        recall = _recall(plan, options)
+        recall = recall_of(plan, options)
         with _open_pool(plan, options) as pool:
             derive(plan.rerun)
             if follow:
@@ -102,20 +100,6 @@ class _Running:
     def __str__(self) -> str:
         known = f"{self._done} of {self.total} tasks are done; " if self._done else ""
         return f"{known}the same command goes on from there"
-
-
-def _recall(plan: Plan, options: argparse.Namespace) -> Recall:
-    _, parent = rerun_of(plan.rerun.repository, options.rerun)
-    reused: Iterable[str] = ()
-    if options.reuse_outputs_from == "all":
-        reused = NAMES
-    elif options.reuse_outputs_from:
-        reused = read_stages("--reuse-outputs-from", f"..{options.reuse_outputs_from}")
-    limit = plan.config.measure.deblend.max_area if options.reprocess else 0
-    sources = Sources(
-        parent=parent, reused=frozenset(reused), larger_limit=limit, group=options.group
-    )
-    return Recall(plan.rerun, sources)
 
 
 def _open_pool(plan: Plan, options: argparse.Namespace) -> Pool:

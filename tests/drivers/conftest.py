@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 import mpipool
-from drivers import recall, standing, survey_description, survey_run
+from drivers import recall, standing, survey_plan, survey_run
 from drivers.simulator.survey import Survey
 from drivers.simulator.writing import make_survey
 from drivers.stages import single_frame as single_frame_stage
@@ -152,7 +152,7 @@ def pool(monkeypatch):
     monkeypatch.setattr(survey_run, "Pool", SerialPool)
     monkeypatch.setattr(standing, "RecordedRun", SerialRun)
     monkeypatch.setattr(standing, "stored_configuration", stored_configuration)
-    for module in (recall, survey_run, survey_description):
+    for module in (recall, survey_run, survey_plan):
         monkeypatch.setattr(module, "read_records", SerialPool.read_records)
     return SerialPool
 

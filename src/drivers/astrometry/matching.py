@@ -35,6 +35,9 @@ _IN_SQUARE = 0.2
 _TRIED = 6
 """Peaks of the votes that are tried on all stars."""
 
+_DISTORTED = 2.0
+"""Times the tolerance by which the scale may differ in the end: distortion adds to it."""
+
 _FEWEST = 4
 _COUNTED = 300
 """Points, at most, which a transformation that is tried has to bring together."""
@@ -124,14 +127,13 @@ class _Search:
             one, two = pairs_within(self.tree, found.apply(points), self.tolerances.radius / 3)
             if len(one) < _FEWEST:
                 return None
-            found = fit_similarity(
-                points[one], self.others[two], np.ones(len(one)), found.mirrored
-            )
+            found = fit_similarity(points[one], self.others[two], np.ones(len(one)), found.mirrored)
         return found
 
     def _is_no_chance(self, found: Similarity, supposed: Orientations) -> bool:
         allowed = self.tolerances
-        if abs(abs(found.factor) - 1) > allowed.scale or abs(found.shift) > allowed.farthest:
+        widest = _DISTORTED * allowed.scale
+        if abs(abs(found.factor) - 1) > widest or abs(found.shift) > allowed.farthest:
             return False
         sample = self.points[:_COUNTED]
         moved, reach = found.apply(sample), float(np.hypot(*sample.T).max())
@@ -142,7 +144,7 @@ class _Search:
             # Shifts, rotations and scales which differ by a radius.
             tried = (2 * allowed.farthest / radius + 1) ** 2 * len(supposed.mirrored)
             tried *= 2 * supposed.widest * reach / radius + 1
-            tried *= 2 * supposed.scale * reach / radius + 1
+            tried *= 2 * widest * reach / radius + 1
             if count >= _FEWEST and tried * bdtrc(count - 1, len(sample), chance) < _CHANCE:
                 return True
         return False

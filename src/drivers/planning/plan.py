@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from drivers.configuration import SurveyConfig
@@ -12,6 +12,7 @@ from drivers.instruments import BUILT_IN, Cameras
 from drivers.planning.estimates import Estimate
 from drivers.planning.identity import key_of
 from drivers.planning.inputs import Inputs
+from drivers.planning.learnt import Correction
 from drivers.planning.stages import Mode, Stage
 from drivers.registry import Calib, RawFrame
 from drivers.repository import Rerun
@@ -52,6 +53,8 @@ class Plan:
         Whether single frames and solution of a visit are one task.
     notes : tuple of str
         What to tell before it begins.
+    learnt : Mapping of str to Correction
+        How tasks of a stage differ from what is expected, where records say so.
     """
 
     rerun: Rerun
@@ -68,6 +71,7 @@ class Plan:
     scratch: str = ""
     by_visit: bool = False
     notes: tuple[str, ...] = ()
+    learnt: Mapping[str, Correction] = field(default_factory=dict)
 
     @property
     def root(self) -> str:
@@ -107,6 +111,8 @@ class Plan:
         **options
             Further options of the pool's call.
         """
+        if stage.name in self.learnt:
+            estimate = self.learnt[stage.name].of(estimate)
         return Call(
             function=function,
             arguments=arguments,
