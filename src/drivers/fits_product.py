@@ -21,6 +21,7 @@ from drivers.product import written
 Keywords = Mapping[str, Any]
 Array = NDArray[Any]
 
+_AGAIN = "remove it, and the command that has made it makes it again"
 _DAMAGE = ("checksum verification failed", "datasum verification failed", "truncated")
 
 
@@ -104,7 +105,7 @@ def read_units(path: Path, names: Sequence[str]) -> list[Array]:
         raise FrameError(_reason(path, error)) from error
     for warning in said:
         if any(words in str(warning.message).lower() for words in _DAMAGE):
-            raise FrameError(f"{path} is damaged: {str(warning.message).splitlines()[0]}")
+            raise FrameError(f"{path} is damaged: {str(warning.message).splitlines()[0]}; {_AGAIN}")
     for name, values in zip(names, data, strict=True):
         if values is None:
             raise FrameError(f"{path} has no data in {name}")
@@ -115,7 +116,7 @@ def _reason(path: Path, error: Exception) -> str:
     try:
         read_layout(path)  # knows better what is wrong with it: not FITS, truncated …
     except FrameError as better:
-        return f"{path} {better}"
+        return f"{path} {better}" + (f"; {_AGAIN}" if path.exists() else "")
     return f"{path} can't be read ({str(error).splitlines()[0] if str(error) else error!r})"
 
 

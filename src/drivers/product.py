@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mpipool import output
+from mpipool import output, record
 
 _REASONS = {
     errno.ENOSPC: "no space left on the disk of {}",
@@ -21,9 +21,16 @@ class ProductError(Exception):
     """A file can't be written. The message is a sentence that says where and why."""
 
 
+def size_of(path: Path) -> str:
+    """Return the name under which the size of a file is recorded [bytes]."""
+    return f"size of {path.name}"
+
+
 @contextmanager
 def written(path: Path) -> Iterator[Path]:
     """Give a name under which to write a file that gets its own name if the task succeeds.
+
+    Its size is recorded, so that it is noticed if it is another one later.
 
     Raises
     ------
@@ -33,6 +40,7 @@ def written(path: Path) -> Iterator[Path]:
     try:
         with output(path) as part:
             yield part
+            record(**{size_of(path): part.stat().st_size})
     except OSError as error:
         raise ProductError(_reason(error, path)) from error
 

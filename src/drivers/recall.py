@@ -14,12 +14,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
+from pathlib import Path
 from typing import Any
 
+from drivers.command import complain
 from drivers.graph.node import Call, Done, NodeId
 from drivers.planning.patches import APART
 from drivers.planning.plan import Plan
 from drivers.planning.stages import NAMES, STAGES, read_stages
+from drivers.product import size_of
 from drivers.repository import Rerun
 from drivers.survey_plan import rerun_of
 from mpipool import CheckpointError, RecordedRun, read_records
@@ -117,14 +120,28 @@ class Recall:
         return newest.data_id if is_same and within and newest.metrics["n_skipped"] == 0 else None
 
     def _refresh(self, node: NodeId, call: Call) -> None:
-        """Remove files that were made later, with another key, than those which are called for."""
+        """Remove files which are not those that are called for: the task is run if it has none.
+
+        They were made later, with another key, or have been damaged: their size is another one.
+        """
         newest = self._newest.get((node.stage, _place(node.stage, call.key)))
-        if newest is None or not call.run or newest.data_id == call.key:
+        if newest is None or not call.run:
+            return
+        if newest.data_id == call.key:
+            for path in newest.outputs:
+                _remove_damaged(path, newest.metrics.get(size_of(Path(path))))
             return
         if (node.stage, _frozen(call.key)) in self._done and node.stage not in self._from.reused:
             for path in newest.outputs:
                 with suppress(FileNotFoundError):
                     os.unlink(path)
+
+
+def _remove_damaged(path: str, size: int | None) -> None:
+    with suppress(FileNotFoundError):
+        if size is not None and os.path.getsize(path) != size:
+            complain(f"note: {path} is not as it was written, and is made again")
+            os.unlink(path)
 
 
 def recall_of(plan: Plan, options: argparse.Namespace) -> Recall:

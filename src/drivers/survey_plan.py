@@ -172,8 +172,7 @@ class _Selections:
         }
         patches = {patch: bands for patch, bands in kept.items() if bands}
         if not patches:
-            there = sorted({patch[0] for patch in inputs.patches})
-            raise NothingSelected(f"--id selects no patch. There are tract={compact(there)}")
+            raise NothingSelected(f"--id selects no patch. {_patches_there(inputs)}")
         needed = {ccd for bands in patches.values() for ccds in bands.values() for ccd in ccds}
         visits = {visit for visit, _ in needed}
         frames = {ccd: frame for ccd, frame in inputs.frames.items() if ccd[0] in visits}
@@ -187,6 +186,15 @@ def _without(selection: Selection, keys: Sequence[str]) -> Selection:
 
 def _only(selection: Selection, keys: Sequence[str]) -> Selection:
     return {key: terms for key, terms in selection.items() if key in keys}
+
+
+def _patches_there(inputs: Inputs) -> str:
+    if not inputs.patches:
+        return "No CCD says where it is"
+    tracts, columns, rows = (
+        compact(sorted(set(numbers))) for numbers in zip(*inputs.patches, strict=True)
+    )
+    return f"There are tract={tracts}, and in them patches of columns {columns}, rows {rows}"
 
 
 def _available(registry: sqlite3.Connection) -> str:

@@ -66,7 +66,23 @@ def carry_out(plan: Plan, options: argparse.Namespace) -> Ending:
     left = sum(states[State.READY] + states[State.WAITING] for states in graph.counts().values())
     if left:
         lines.append(f"{left} tasks were not begun: --fail-fast")
+    if running.total and not any(
+        states[State.DONE] + states[State.REUSED] + states[State.FAILED]
+        for stage, states in graph.counts().items()
+        if plan.modes[stage] is Mode.RUN
+    ):
+        errors.append(f"error: nothing could be done: {_missing(plan, graph)}")
     return Ending(1 if running.failures or errors else 0, lines, errors)
+
+
+def _missing(plan: Plan, graph: Graph) -> str:
+    """Say of which stage nothing is done without which there is nothing to do."""
+    counts = graph.counts()
+    used = [name for name, mode in plan.modes.items() if mode is Mode.RECORDED and name in counts]
+    lacking = next((name for name in used if not counts[name][State.REUSED]), None)
+    if lacking is None:
+        return "no input can be used"
+    return f"of {lacking} nothing is done in this rerun; run that first"
 
 
 class _Running:

@@ -323,7 +323,7 @@ def _cores(arguments: Sequence[str]) -> int | None:
     if text is None:
         return None
     if not text.isdigit() or int(text) < 1:
-        _refuse(f"--cores {text}: how many ranks to run is a number from 1 up")
+        _refuse(f"--cores {text or '(nothing)'}: how many ranks to run is a number from 1 up")
     return int(text)
 
 

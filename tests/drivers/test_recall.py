@@ -99,9 +99,24 @@ def test_files_which_a_later_configuration_has_replaced_are_made_again(made):
     assert recall(CCD, call(ccd("B"))) is None
     assert recall(CCD, call(ccd("never"))) is None
     assert recall(CCD, call(ccd("A"), run=False)) is None
+    assert recall.known(CCD, call(ccd("A"))) is None
     assert file.exists()
     assert recall(CCD, call(ccd("A"))) is None
     assert not file.exists()
+
+
+def test_a_file_which_is_not_as_it_was_written_is_made_again(made, capsys):
+    rerun = made("a", ("singleFrame", ccd("A"), "whole", {}))
+    file: Path = rerun.folder / "singleFrame.txt"
+    recall = Recall(rerun, Sources())
+    assert recall(CCD, call(ccd("A"))) is None
+    assert file.exists()
+    file.write_text("who")
+    assert recall(CCD, call(ccd("A"), run=False)) is None
+    assert file.exists()
+    assert recall(CCD, call(ccd("A"))) is None
+    assert not file.exists()
+    assert f"{file} is not as it was written" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

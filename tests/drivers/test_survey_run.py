@@ -109,6 +109,11 @@ def test_a_dry_run_knows_what_is_done(survey):
     _, said = drive("survey", repo, "--rerun", "a", "--dry-run", *changed)
     assert re.search(r"^mosaic +2 +2 ", said, re.MULTILINE)
     assert all(re.search(rf"^{name} +\d+ +0 ", said, re.MULTILINE) for name in BEHIND)
+    # A child knows what its parent has done, and is not made by looking.
+    _, said = drive("survey", repo, "--rerun", "a:looked", "--dry-run", *changed)
+    assert re.search(r"^mosaic +2 +2 ", said, re.MULTILINE)
+    assert all(re.search(rf"^{name} +\d+ +0 ", said, re.MULTILINE) for name in BEHIND)
+    assert not (repo / "rerun" / "looked").exists()
 
 
 def test_a_changed_number_makes_again_exactly_its_stage_and_what_is_behind(survey):
@@ -165,6 +170,8 @@ def test_single_drivers_go_on_from_what_others_have_done(repo):
     counts, _ = drive("mosaic", repo, "--rerun", "steps", "--id", "filter=g")
     assert fresh(counts) == {"exposure": 2, "mosaic": 1}
     assert counts["singleFrame"]["before"] == 4
+    _, said = drive("coadd", repo, "--rerun", "bare", code=1)
+    assert "single frames on it are not done: singleFrameDriver makes them" in said
     # Without any sky correction, and without the other filter.
     counts, _ = drive("coadd", repo, "--rerun", "steps")
     assert counts["coadd"]["done"] > 0

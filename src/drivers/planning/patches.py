@@ -51,6 +51,8 @@ def coadd_node(plan: Plan, patch: PatchId, band: str, order: Order) -> Node:
     def prepare(outcomes: Outcomes) -> Call | Empty:
         region = plan.inputs.patch(patch).polygon
         inputs, used = warp_inputs(plan, outcomes, ccds, [patch[0]], region)
+        if not any(done(outcomes, ident(SINGLE_FRAME, *ccd)) for ccd in ccds):
+            return Empty("the single frames on it are not done: singleFrameDriver makes them")
         if not inputs:
             return Empty("no CCD that can be used overlaps it")
         job = _coadd_job(plan, plan.inputs.patch(patch).area(), band, inputs)
