@@ -45,9 +45,9 @@ def test_what_was_appended_is_found_in_the_same_and_in_the_next_session(path):
     held.append([record(0, digest=key(0), result=b"zero"), record(1, result=b"unkeyed")])
     held.append([record(2, digest=key(2), result_file="n:1:h", outputs='["a", "b"]')])
     expected = [
-        Found(1, "done", None, "n:1:h", ["a", "b"], None, 2048),
+        Found(1, "done", None, "n:1:h", ["a", "b"], None, 2048, 2.0),
         None,
-        Found(1, "done", b"zero", None, [], None, 2048),
+        Found(1, "done", b"zero", None, [], None, 2048, 2.0),
     ]
     wanted = [key(2), key(1), key(0)]
     assert held.find(wanted) == expected
@@ -62,7 +62,7 @@ def test_attempts_count_on_and_the_last_one_is_found(path):
         held = opened(path)
         assert held.token == number
         held.append([record(0, digest=key(0), attempt=number, state=state, result=b"%d" % number)])
-        assert held.find([key(0)]) == [Found(number, state, b"%d" % number, None, [], None, 2048)]
+        assert held.find([key(0)]) == [Found(number, state, b"%d" % number, None, [], None, 2048, 2.0)]
         held.close("done")
     assert rows(path) == [(1, 1, 0, 1, "failed"), (2, 2, 0, 2, "lost"), (3, 3, 0, 3, "done")]
 
@@ -106,7 +106,7 @@ def test_a_reopened_key_is_done_once_more_and_the_newest_is_found(path):
     held.append([new, new._replace(attempt=3, result=b"newest")])
     held.append([new._replace(attempt=4)])
     held.append([record(1, digest=key(1), attempt=2)])  # that one was not reopened
-    assert held.find([key(0)]) == [Found(2, "done", b"new", None, [], None, 2048)]
+    assert held.find([key(0)]) == [Found(2, "done", b"new", None, [], None, 2048, 2.0)]
     held.close("done")
     assert [row[2:] for row in rows(path)] == [(0, 1, "done"), (1, 1, "done"), (0, 2, "done")]
 
@@ -120,7 +120,7 @@ def test_a_reopened_key_which_fails_is_no_longer_done(path):
     again = opened(path)
     assert again.find([key(0)])[0].state == "failed"
     again.append([record(0, digest=key(0), attempt=3)])
-    assert again.find([key(0)]) == [Found(3, "done", None, None, [], None, 2048)]
+    assert again.find([key(0)]) == [Found(3, "done", None, None, [], None, 2048, 2.0)]
     again.close("done")
 
 

@@ -82,8 +82,8 @@ def test_an_older_database_is_rewritten_with_all_that_is_in_it_and_a_copy_is_kep
         before = {table: connection.execute(f"SELECT * FROM {table}").fetchall() for table in KEPT}
     held = opened(old)
     found = held.find([key(number) for number in range(ROWS)])
-    assert found[2] == Found(1, "done", b"rr", None, [], None, 2048)
-    assert found[3] == Found(1, "done", b"rrr", None, ["a.fits"], None, 2048)
+    assert found[2] == Found(1, "done", b"rr", None, [], None, 2048, 2.0)
+    assert found[3] == Found(1, "done", b"rrr", None, ["a.fits"], None, 2048, 2.0)
     assert all(found)
     held.append([record(0, digest=key(ROWS)), record(1, state="interrupted")])
     held.close("done")
