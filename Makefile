@@ -12,7 +12,7 @@ SEEDS ?= 20000
 help:
 	@echo "make demo        simulate a small survey and process it on 4 ranks"
 	@echo "make demo-real   the same on the real frames of ../shared/data, where they are"
-	@echo "make check       lint, types, import rules, fast tests (about a minute)"
+	@echo "make check       lint, types, import rules, fast tests (a few minutes)"
 	@echo "make test        everything, with real ranks under MPICH and Open MPI"
 	@echo "make soak        what takes longer: ROUNDS=$(ROUNDS) kills and starts, SEEDS=$(SEEDS) simulated runs"
 	@echo "make benchmarks  the tables which the README quotes"

@@ -23,14 +23,15 @@ Indices = NDArray[np.intp]
 _NEAR = np.radians(1.0)
 """Rotation [rad] up to which it is looked for first."""
 
-_BRIGHTEST = (60, 200)
-"""Points, at most, which vote; more if fewer lead to nothing."""
+_NEAR_ATTEMPTS = ((60, 0.1), (60, 0.03), (200, 0.05))
+_OTHER_ATTEMPTS = ((60, 0.2),)
+"""Points, at most, which vote, and others in the square where votes are counted.
+
+The fewer these are, the clearer is a peak, and the more rotations and scales have to be supposed.
+"""
 
 _SURPLUS = 1.5
 """Density of the others that vote over that of the points: not all are in both lists."""
-
-_IN_SQUARE = 0.2
-"""Others in the square in which votes are counted: more would drown the true ones."""
 
 _TRIED = 6
 """Peaks of the votes that are tried on all stars."""
@@ -84,13 +85,11 @@ def find_similarity(points: Points, others: Points, tolerances: Tolerances) -> S
     near = Orientations(_NEAR, tolerances.scale, (False,))
     anyhow = Orientations(np.pi, tolerances.scale, mirrored)
     search = _Search(points, others, cKDTree(others), tolerances)
-    for supposed in (near, anyhow):
-        for brightest in _BRIGHTEST:
-            found = search.among(brightest, supposed)
+    for supposed, attempts in ((near, _NEAR_ATTEMPTS), (anyhow, _OTHER_ATTEMPTS)):
+        for brightest, in_square in attempts:
+            found = search.among(brightest, in_square, supposed)
             if found is not None:
                 return found
-            if brightest >= len(points):
-                break
     return None
 
 
@@ -103,7 +102,7 @@ class _Search:
     tree: cKDTree
     tolerances: Tolerances
 
-    def among(self, brightest: int, supposed: Orientations) -> Similarity | None:
+    def among(self, brightest: int, in_square: float, supposed: Orientations) -> Similarity | None:
         """Return what the brightest lead to."""
         allowed = self.tolerances
         points = self.points[:brightest]
@@ -112,7 +111,7 @@ class _Search:
         others = self.others[: max(_FEWEST, int(wanted))]
         density = len(others) / _area(self.others, allowed.radius)
         finest = allowed.radius / 3
-        cell = max(0.5 * float(np.sqrt(_IN_SQUARE / density)), finest)
+        cell = max(0.5 * float(np.sqrt(in_square / density)), finest)
         z, w = as_complex(points), as_complex(others)
         for peak in find_peaks(z, w, supposed, allowed.farthest, cell)[:_TRIED]:
             found = self._polished(sharpen(z, w, peak.similarity, cell, finest))

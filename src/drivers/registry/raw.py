@@ -220,8 +220,9 @@ def find_frames(
 
 
 def distinct_values(connection: sqlite3.Connection, column: str) -> list[Any]:
-    """Return the values which table `raw` has in a column, ordered; not the empty ones."""
+    """Return the values in a column of exposures of the sky, ordered; not the empty ones."""
     if column not in SELECTABLE:
         raise RegistryError(f"the registry has no column {column!r}")
-    rows = connection.execute(f"SELECT DISTINCT {column} FROM raw ORDER BY {column}")
+    query = f"SELECT DISTINCT {column} FROM raw WHERE obstype = 'science' ORDER BY {column}"
+    rows = connection.execute(query)
     return [row[0] for row in rows if row[0] not in (None, "")]
