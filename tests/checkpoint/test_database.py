@@ -62,7 +62,9 @@ def test_attempts_count_on_and_the_last_one_is_found(path):
         held = opened(path)
         assert held.token == number
         held.append([record(0, digest=key(0), attempt=number, state=state, result=b"%d" % number)])
-        assert held.find([key(0)]) == [Found(number, state, b"%d" % number, None, [], None, 2048, 2.0)]
+        assert held.find([key(0)]) == [
+            Found(number, state, b"%d" % number, None, [], None, 2048, 2.0)
+        ]
         held.close("done")
     assert rows(path) == [(1, 1, 0, 1, "failed"), (2, 2, 0, 2, "lost"), (3, 3, 0, 3, "done")]
 

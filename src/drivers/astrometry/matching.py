@@ -39,6 +39,7 @@ _TRIED = 6
 _DISTORTED = 2.0
 """Times the tolerance by which the scale may differ in the end: distortion adds to it."""
 
+_ROUNDS = 10
 _FEWEST = 4
 _COUNTED = 300
 """Points, at most, which a transformation that is tried has to bring together."""
@@ -113,20 +114,30 @@ class _Search:
         finest = allowed.radius / 3
         cell = max(0.5 * float(np.sqrt(in_square / density)), finest)
         z, w = as_complex(points), as_complex(others)
+        best, most = None, 0
         for peak in find_peaks(z, w, supposed, allowed.farthest, cell)[:_TRIED]:
             found = self._polished(sharpen(z, w, peak.similarity, cell, finest))
-            if found is not None and self._is_no_chance(found, supposed):
-                return found
-        return None
+            close = 0 if found is None else self._together(found, finest)
+            if found is not None and close > most and self._is_no_chance(found, supposed):
+                best, most = found, close
+        return best
+
+    def _together(self, found: Similarity, radius: float) -> int:
+        moved = found.apply(self.points[:_COUNTED])
+        return len(pairs_within(self.tree, moved, radius)[0])
 
     def _polished(self, found: Similarity) -> Similarity | None:
         """Return it fitted to the stars that it brings together; None if these are too few."""
-        points = self.points[:_COUNTED]
-        for _ in range(2):
+        points, most = self.points[:_COUNTED], 0
+        for _ in range(_ROUNDS):
             one, two = pairs_within(self.tree, found.apply(points), self.tolerances.radius / 3)
             if len(one) < _FEWEST:
                 return None
-            found = fit_similarity(points[one], self.others[two], np.ones(len(one)), found.mirrored)
+            if len(one) <= most:
+                break
+            # What fits one part of the field only fits more of it each time.
+            most, weight = len(one), np.ones(len(one))
+            found = fit_similarity(points[one], self.others[two], weight, found.mirrored)
         return found
 
     def _is_no_chance(self, found: Similarity, supposed: Orientations) -> bool:
@@ -135,10 +146,10 @@ class _Search:
         if abs(abs(found.factor) - 1) > widest or abs(found.shift) > allowed.farthest:
             return False
         sample = self.points[:_COUNTED]
-        moved, reach = found.apply(sample), float(np.hypot(*sample.T).max())
+        reach = float(np.hypot(*sample.T).max())
         density = len(self.others) / _area(self.others, allowed.radius)
         for radius in (allowed.radius, allowed.radius / 3):
-            count = len(pairs_within(self.tree, moved, radius)[0])
+            count = self._together(found, radius)
             chance = -np.expm1(-density * np.pi * radius**2)
             # Shifts, rotations and scales which differ by a radius.
             tried = (2 * allowed.farthest / radius + 1) ** 2 * len(supposed.mirrored)

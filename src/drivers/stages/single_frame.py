@@ -28,7 +28,7 @@ from drivers.standards import Standards, at_epoch, compare, locate
 from mpipool import record
 
 STAGE = "singleFrame"
-VERSION = "2"
+VERSION = "3"
 """Raised when the task changes what it makes, so that older results are made again."""
 
 _WANTED = ("bias", "dark", "flat")

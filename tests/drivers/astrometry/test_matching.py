@@ -14,9 +14,11 @@ TOLERANCES = Tolerances(radius=15, scale=0.02, farthest=300, mirror=True)
 SMALL, LARGE = np.array([512, 256]), np.array([2048, 4096])
 MARGIN = 300
 MISSING = 0.3
+FARTHEST = 150.0
+"""Error of the pointing: 30 arcsec."""
 
 
-def draw(random, size, count, *, off=150.0, angle=None, mirror=False, galaxies=0.5):
+def draw(random, size, count, *, angle=None, mirror=False, galaxies=0.5):
     """Return sources of a CCD and reference stars around it, the brightest first, and the truth."""
     share = np.prod(size + 2 * MARGIN) / np.prod(size)
     places = random.uniform(-MARGIN, size + MARGIN, (int(count * share), 2))
@@ -31,7 +33,7 @@ def draw(random, size, count, *, off=150.0, angle=None, mirror=False, galaxies=0
     sources = sources[order] + random.normal(0, 0.1, (len(order), 2))
     turn = random.uniform(-0.3, 0.3) if angle is None else angle
     factor = random.uniform(0.98, 1.02) * np.exp(1j * np.radians(turn))
-    shift = random.uniform(0, off) * np.exp(2j * np.pi * random.random())
+    shift = random.uniform(0, FARTHEST) * np.exp(2j * np.pi * random.random())
     truth = Similarity(complex(factor), complex(shift), mirror)
     reference = places[known][np.argsort(mag[known] + random.normal(0, 0.4, known.sum()))]
     return sources, truth.apply(reference - middle), truth, int((inside & seen & known).sum())
