@@ -14,6 +14,8 @@ FEWEST: Final = 3
 """Tasks of a stage from which on its records count."""
 SPARE: Final = 1.5
 """So many times the largest peak of its stage a task may need: they differ."""
+LEAST: Final = 256e6
+"""Bytes which any task gets: of short ones the peak is not seen."""
 
 
 class Recorded(Protocol):
@@ -79,7 +81,8 @@ def corrections(
     """Return by stage how what was learnt differs from what was expected of a mean task."""
     return {
         stage: Correction(
-            max(mean.seconds, 1e-3) / max(expected[stage].seconds, 1e-3), SPARE * mean.memory
+            max(mean.seconds, 1e-3) / max(expected[stage].seconds, 1e-3),
+            max(LEAST, SPARE * mean.memory),
         )
         for stage, mean in learnt.items()
         if stage in expected

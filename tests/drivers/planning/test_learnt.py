@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 from drivers.planning.estimates import Estimate
-from drivers.planning.learnt import FEWEST, SPARE, corrections, mean_task
+from drivers.planning.learnt import FEWEST, LEAST, SPARE, corrections, mean_task
 
 MIB = 2**20
 
@@ -26,6 +26,12 @@ def test_costs_keep_their_proportions_and_memory_gets_what_was_needed_with_some_
     assert correction.of(Estimate(5.0, 900 * MIB)) == Estimate(10.0, SPARE * 200 * MIB)
     assert correction.of(Estimate(1.0, 900 * MIB)).seconds == 2.0
     assert correction.of(Estimate(1.0, 250 * MIB)).memory == 250 * MIB
+
+
+def test_of_short_tasks_the_peak_was_not_seen():
+    learnt = {"exposure": Estimate(0.01, 0.0)}
+    (correction,) = corrections(learnt, {"exposure": Estimate(0.1, 300e6)}).values()
+    assert correction.of(Estimate(0.1, 300e6)).memory == LEAST
 
 
 def test_stages_of_which_nothing_is_expected_are_left_out():
