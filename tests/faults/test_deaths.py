@@ -259,7 +259,7 @@ def records(tmp_path_factory):
     with sqlite3.connect(folder / "run.db") as connection:
         rows = connection.execute(
             "SELECT json_extract(data_id, '$.fault'), state, error, message, stderr, peak_memory,"
-            " attempt, traceback FROM record"
+            " attempt, traceback, rank, started FROM record"
         ).fetchall()
     return healthy, rows
 
@@ -275,7 +275,7 @@ def test_a_fault_is_recorded_with_its_reason_and_costs_one_attempt(records, name
     _, error, message, stderr = (FAULTS | HANGS)[name]
     # Short tasks are reported together: one that went down with others may be run again.
     (row,) = [row for row in records[1] if row[0] == name and row[1] != "lost"]
-    _, state, found, said, last, peak, attempt, traceback = row
+    _, state, found, said, last, peak, attempt, traceback = row[:8]
     assert (state, found) == ("failed", error)
     assert attempt == 1 or name in BREAKS
     assert message in said
@@ -285,5 +285,7 @@ def test_a_fault_is_recorded_with_its_reason_and_costs_one_attempt(records, name
 
 
 def test_what_a_process_has_said_goes_with_it(records):
-    said = [row[0] for row in records[1] if "about to exit" in (row[4] or "")]
-    assert said == ["os_exit"]
+    said = {row[0]: row[8:] for row in records[1] if "about to exit" in (row[4] or "")}
+    rank, began = said.pop("os_exit")
+    # What failed before it in the same process, and is reported with it, has the same last words.
+    assert all(other == rank and started <= began for other, started in said.values()), said
